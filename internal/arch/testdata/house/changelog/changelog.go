@@ -1,0 +1,5 @@
+// Package changelog breaks no rule.
+package changelog
+
+// A Record is one record.
+type Record struct{}

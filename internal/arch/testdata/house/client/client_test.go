@@ -1,0 +1,3 @@
+package client_test
+
+import _ "github.com/go-zeromq/zmq4" // an external test must not either

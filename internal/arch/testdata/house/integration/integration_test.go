@@ -1,0 +1,6 @@
+// Package integration has its comment in a test, where nobody looks.
+package integration
+
+import "testing"
+
+func TestNothing(t *testing.T) {}

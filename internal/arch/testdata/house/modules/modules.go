@@ -1,0 +1,2 @@
+// Package modules has a package comment, and here is
+package modules

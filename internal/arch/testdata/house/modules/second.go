@@ -1,0 +1,2 @@
+// Package modules has a second one.
+package modules

@@ -1,0 +1,2 @@
+// Package stranger is in no row of the table.
+package stranger

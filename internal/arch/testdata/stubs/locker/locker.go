@@ -1,0 +1,7 @@
+package locker
+
+import "sync"
+
+type Box struct{ sync.Mutex }
+
+type Alias = sync.Mutex

@@ -1,0 +1,3 @@
+module github.com/go-zeromq/zmq4
+
+go 1.26

@@ -1,0 +1,3 @@
+package zmq4
+
+type Msg struct{}
