@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// usageError is a command line that cannot be carried out as it stands.
+type usageError struct {
+	command string // the command's path, such as "lcapcli llog create"
+	err     error
+}
+
+func (e *usageError) Error() string {
+	return fmt.Sprintf("%v; see '%s --help'", e.err, e.command)
+}
+
+func (e *usageError) Unwrap() error { return e.err }
+
+// badUsage makes a usageError of cmd.
+func badUsage(cmd *cobra.Command, format string, args ...any) error {
+	return &usageError{cmd.CommandPath(), fmt.Errorf(format, args...)}
+}
+
+const rootHelp = `lcapcli works with Lustre changelogs.
+
+A changelog is the list of what happened on one metadata server (MDT): files
+created, renamed, removed and so on. Its users register, read the records, and
+clear what they have dealt with; what every user has cleared is gone.
+
+To try it without Lustre, make a local changelog, put a record in it, read it as
+text, and clear it:
+
+  lcapcli llog create /tmp/log --mdt local-MDT0000
+  lcapcli llog register /tmp/log               # prints the user's id, cl1
+  echo '{"record_type":"CREAT","filename":"hello"}' >records.json
+  lcapcli encode records.json >records.bin     # JSON to packed records
+  lcapcli llog append --renumber /tmp/log records.bin
+  lcapcli changelog /tmp/log                   # as "lfs changelog" prints it
+  lcapcli changelog_clear /tmp/log cl1 1       # up to and with index 1
+
+Packed records are what the changelog device of a Lustre client delivers:
+
+  cat /dev/changelog-lustre-MDT0000 | lcapcli decode -
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "lcapcli",
+		Short:         "Work with Lustre changelogs",
+		Long:          rootHelp,
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+		RunE:          needCommand,
+	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd.CommandPath(), err} })
+	root.AddGroup(
+		&cobra.Group{ID: "records", Title: "Records and changelogs:"},
+		&cobra.Group{ID: "local", Title: "Local changelogs:"},
+	)
+	root.AddCommand(newDecode(), newEncode(), newChangelog(), newChangelogClear(), newLlog())
+	return root
+}
+
+// version is that of the build, from the module or the version control system.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+// needCommand is the action of a command that only groups others: help when it
+// is called alone, an error that suggests something for an unknown word.
+func needCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	hint := ""
+	if cmd.SuggestionsMinimumDistance == 0 {
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = ", did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return badUsage(cmd, "there is no command %q%s", args[0], hint)
+}
+
+// arguments demands between least and most arguments, named for the error.
+func arguments(least, most int, names string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return badUsage(cmd, "%s needs %s", cmd.Name(), names)
+		case len(args) > most:
+			return badUsage(cmd, "%s takes only %s; %q is too much", cmd.Name(), names, args[most])
+		}
+		return nil
+	}
+}
+
+// joinClose adds the error of closing to *err.
+func joinClose(err *error, closer func() error) { *err = errors.Join(*err, closer()) }
