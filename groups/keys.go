@@ -1,0 +1,38 @@
+package groups
+
+import "github.com/lcapd/lcapd/changelog"
+
+// Keys returns the slots that a record belongs to (docs/ordering-and-acks.md,
+// "Key"). The first is its home; two tells whether there is another one, which
+// makes the record a barrier for both.
+func Keys(r changelog.Record) (home, other Slot, two bool) {
+	target := r.Target()
+	source, _ := r.Source()
+	switch t := r.Type(); {
+	case t == changelog.TypeMark:
+		return 0, 0, false // the target FID holds flags
+	case t == changelog.TypeRenme && !source.IsZero():
+		home, other, two = SlotOf(source), SlotOf(target), !target.IsZero()
+	case t == changelog.TypeMigrt && !source.IsZero():
+		home, other, two = SlotOf(target), SlotOf(source), true
+	case !target.IsZero():
+		return SlotOf(target), 0, false
+	case parentIsTrue(t) && !r.Parent().IsZero():
+		return SlotOf(r.Parent()), 0, false
+	}
+	return home, other, two && home != other
+}
+
+// parentIsTrue tells whether records of the type carry their own parent FID, not
+// one left over from another record (ABI 10.7).
+func parentIsTrue(t changelog.Type) bool {
+	return t >= changelog.TypeCreat && t <= changelog.TypeRnmto || t == changelog.TypeMigrt
+}
+
+// SlotOf returns the slot of a FID. The version plays no part: it is the same object.
+func SlotOf(f changelog.FID) Slot {
+	h := (f.Seq ^ uint64(f.Oid)<<32 ^ uint64(f.Oid)) * 0x9e3779b97f4a7c15
+	h ^= h >> 29
+	h *= 0xbf58476d1ce4e5b9
+	return Slot(h >> 52)
+}
