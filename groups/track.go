@@ -234,6 +234,7 @@ func (t *Track) lose(member MemberID) {
 	for _, s := range slices.Clone(t.streams) {
 		if s.moveTo == member {
 			s.moveTo = 0
+			s.wake()
 		}
 		if s.owner != member {
 			continue

@@ -1,0 +1,40 @@
+package core
+
+import "time"
+
+// Config are the broker's limits and times.
+type Config struct {
+	// Memory is how many bytes of batches may be kept, all MDTs together. Each
+	// reading may keep one batch in any case.
+	Memory int64
+	// Grant is how many bytes a reader may deliver ahead of what was taken in.
+	Grant int64
+	// CatchUps is how many catch-up readings an MDT may have at once.
+	CatchUps int
+	// CeilingStep is how many indexes the hand-out ceiling is reserved ahead.
+	CeilingStep uint64
+	// PersistEvery is how often marks are written.
+	PersistEvery time.Duration
+	// ClearEvery is how often an MDT is cleared at most.
+	ClearEvery time.Duration
+	// ClearAgain is after how long the last clear is sent again, so that a quiet
+	// MDT does not take us for idle.
+	ClearAgain time.Duration
+	// HoleDelay is how long after it was seen a hole is read again.
+	HoleDelay time.Duration
+	// RetryAfter is how long after a failure something is tried again.
+	RetryAfter time.Duration
+}
+
+// DefaultConfig holds the defaults.
+var DefaultConfig = Config{
+	Memory:       1 << 30,
+	Grant:        1 << 20,
+	CatchUps:     4,
+	CeilingStep:  1 << 17,
+	PersistEvery: 200 * time.Millisecond,
+	ClearEvery:   time.Second,
+	ClearAgain:   24 * time.Hour,
+	HoleDelay:    5 * time.Second,
+	RetryAfter:   5 * time.Second,
+}

@@ -1,0 +1,208 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lcapd/lcapd/groups"
+)
+
+// Errors that a peer is told.
+var (
+	// ErrUnknownGroup: no group has that name.
+	ErrUnknownGroup = errors.New("unknown group")
+	// ErrGroupExists: a group of that name has other properties.
+	ErrGroupExists = errors.New("group exists")
+	// ErrNotMember: the peer is a member of no group.
+	ErrNotMember = errors.New("not a member")
+	// ErrAlreadyMember: the peer is a member already.
+	ErrAlreadyMember = errors.New("already a member")
+	// ErrBelowClear: the position was cleared: its records may be gone.
+	ErrBelowClear = errors.New("below the last clear")
+)
+
+// Core owns all state of a broker but the bytes of batches on their way, and the
+// listeners' rings. Who calls it owns it.
+//
+// Step applies an event; Work then lets streams hand out, a few at a time, so that
+// one event never takes long; Outputs returns what is to be done. All three are
+// deterministic.
+type Core struct {
+	cfg    Config
+	now    time.Time
+	mdts   map[groups.MDT]*mdt
+	order  []*mdt // as added
+	groups map[string]*group
+	names  []string // of groups, as created
+	peers  map[Peer]*peer
+	feeds  map[ReaderID]*feed
+
+	runnable   []*groups.Stream
+	starved    []*feed // readers that got no grant for want of memory
+	memory     int64   // bytes of batches in all windows
+	granted    int64   // bytes that readers may still deliver
+	lastReader ReaderID
+	rotate     int // whose window is looked at next when memory is short
+
+	persist persist
+	out     []Output
+}
+
+// group is a group with what the broker knows of it.
+type group struct {
+	*groups.Group
+	start   Start
+	onDisk  bool
+	tracks  []*track
+	members map[string]Peer // by name
+	joins   []Join          // that wait for the group to be on disk
+}
+
+// track is a group's track with what is durable of it.
+//
+// Invariants: durable <= mark in memory, unless a late record was found; what was
+// handed out is <= ceiling.
+type track struct {
+	*groups.Track
+	group   *group
+	mdt     *mdt
+	durable uint64 // the mark on disk
+	ceiling uint64 // the hand-out ceiling on disk
+	before  uint64 // the ceiling on disk when lcapd started
+	wanted  uint64 // the ceiling asked for
+	dirty   bool   // something is to be written
+	seek    bool   // the mark may fall: an operator said so
+	waiting []*groups.Stream
+}
+
+// peer is a connection that is a member.
+type peer struct {
+	id     Peer
+	group  *group
+	name   string
+	unsent int64 // bytes that its writer still holds
+}
+
+// State is what was durable when lcapd stopped.
+type State struct {
+	MDTs   []MDTState
+	Groups []GroupState
+	Marks  []MarkState
+}
+
+// MDTState is what of an MDT is durable.
+type MDTState struct {
+	MDT     groups.MDT
+	Epoch   Epoch
+	Cleared uint64 // the last clear that was sent
+	Read    uint64 // the last index that was read
+}
+
+// New returns the core as it was when the state was written.
+func New(cfg Config, st State, now time.Time) *Core {
+	c := &Core{
+		cfg:    cfg,
+		now:    now,
+		mdts:   make(map[groups.MDT]*mdt),
+		groups: make(map[string]*group),
+		peers:  make(map[Peer]*peer),
+		feeds:  make(map[ReaderID]*feed),
+	}
+	c.persist.last = now
+	for _, s := range st.Groups {
+		c.addGroup(s, true)
+	}
+	for _, s := range st.MDTs {
+		m := &mdt{id: s.MDT, epoch: s.Epoch, lastRead: s.Read, clear: clearing{sent: s.Cleared, at: now}}
+		c.mdts[s.MDT] = m
+		c.order = append(c.order, m)
+		for _, name := range c.names {
+			c.addTrack(c.groups[name], m, restored(st.Marks, name, m))
+		}
+		c.openLive(m)
+	}
+	return c
+}
+
+// restored returns the durable state of a group's track; a group that has none
+// there starts at the earliest position.
+func restored(marks []MarkState, name string, m *mdt) MarkState {
+	i := slices.IndexFunc(marks, func(s MarkState) bool { return s.Group == name && s.MDT == m.id && s.Epoch == m.epoch })
+	if i < 0 {
+		return MarkState{Group: name, MDT: m.id, Epoch: m.epoch, Mark: m.clear.sent, Ceiling: m.clear.sent}
+	}
+	return marks[i]
+}
+
+// Step applies an event. Call Work and Outputs behind it.
+func (c *Core) Step(ev Event) {
+	ev.apply(c)
+}
+
+// Outputs returns what is to be done, in order, and forgets it.
+func (c *Core) Outputs() []Output {
+	c.writeState(false)
+	out := c.out
+	c.out = nil
+	return out
+}
+
+func (c *Core) emit(o Output) { c.out = append(c.out, o) }
+
+func (c *Core) addGroup(s GroupState, onDisk bool) *group {
+	g := &group{Group: groups.New(s.Config), start: s.Start, onDisk: onDisk, members: make(map[string]Peer)}
+	c.groups[s.Config.Name] = g
+	c.names = append(c.names, s.Config.Name)
+	return g
+}
+
+// addTrack lets a group serve an MDT from a mark on.
+func (c *Core) addTrack(g *group, m *mdt, s MarkState) {
+	t := &track{group: g, mdt: m, durable: s.Mark, ceiling: s.Ceiling, before: s.Ceiling, wanted: s.Ceiling}
+	t.Track = g.AddMDT(m.id, s.Mark)
+	g.tracks = append(g.tracks, t)
+	m.tracks = append(m.tracks, t)
+	c.collect(g)
+}
+
+// collect takes over what a call into a group has brought about: streams that may
+// hand out, marks that moved.
+func (c *Core) collect(g *group) {
+	for _, s := range g.Woken() {
+		c.enqueue(s)
+	}
+	for _, t := range g.Moved() {
+		if t := c.trackOf(g, t); t != nil {
+			c.touch(t)
+		}
+	}
+}
+
+// trackOf returns the broker's side of a group's track; nil if it has ended.
+func (c *Core) trackOf(g *group, t *groups.Track) *track {
+	for _, own := range g.tracks {
+		if own.Track == t {
+			return own
+		}
+	}
+	return nil
+}
+
+// apply lets time pass.
+func (ev Tick) apply(c *Core) {
+	c.now = ev.Now
+	for _, name := range c.names {
+		g := c.groups[name]
+		g.Tick(c.now)
+		for _, id := range g.Expired(c.now) {
+			c.emit(Disconnect{Peer: id, Reason: fmt.Sprintf("no heartbeat for %s", g.Config.Lease)})
+			c.leave(id)
+		}
+		c.collect(g)
+	}
+	for _, m := range c.order {
+		c.tickMDT(m)
+	}
+}

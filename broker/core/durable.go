@@ -1,0 +1,156 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lcapd/lcapd/groups"
+)
+
+// persist is what is to be written to the state, and what is being written.
+type persist struct {
+	seq      uint64
+	underway *writing
+	last     time.Time // of the last write that ended
+	failed   bool      // the last one did: wait before the next
+	urgent   bool      // somebody waits for it
+	created  []*group
+	deleted  []*group
+	dirty    []*track
+}
+
+// writing is what is on its way to the disk. It names groups and tracks by what they
+// are: another group may have taken a name meanwhile.
+type writing struct {
+	groups  []*group
+	deleted []*group
+	tracks  []*track
+	marks   []MarkState // of tracks
+}
+
+func (w *writing) update() Update {
+	u := Update{Marks: w.marks}
+	for _, g := range w.deleted {
+		u.Deleted = append(u.Deleted, g.Config.Name)
+	}
+	for _, g := range w.groups {
+		u.Groups = append(u.Groups, GroupState{Config: g.Config, Start: g.start})
+	}
+	return u
+}
+
+// touch notes that something durable of a track has changed.
+func (c *Core) touch(t *track) {
+	if !t.dirty {
+		t.dirty = true
+		c.persist.dirty = append(c.persist.dirty, t)
+	}
+}
+
+// writeState starts a write when something waits for it: at once if somebody does,
+// else after a while.
+func (c *Core) writeState(urgent bool) {
+	p := &c.persist
+	p.urgent = p.urgent || urgent
+	if p.underway != nil || len(p.created)+len(p.deleted)+len(p.dirty) == 0 {
+		return
+	}
+	wait := c.cfg.PersistEvery
+	switch {
+	case p.failed:
+		wait = c.cfg.RetryAfter
+	case p.urgent || len(p.created)+len(p.deleted) > 0:
+		wait = 0
+	}
+	if c.now.Sub(p.last) < wait {
+		return
+	}
+	p.urgent = false
+	p.seq++
+	w := &writing{groups: p.created, deleted: p.deleted}
+	for _, t := range p.dirty {
+		t.dirty = false
+		if c.exists(t) {
+			w.tracks, w.marks = append(w.tracks, t), append(w.marks, t.state())
+		}
+	}
+	p.created, p.deleted, p.dirty, p.underway = nil, nil, nil, w
+	c.emit(Persist{Seq: p.seq, Update: w.update()})
+}
+
+// exists tells whether the track is still one of an existing group.
+func (c *Core) exists(t *track) bool {
+	return c.groups[t.group.Config.Name] == t.group && slices.Contains(t.group.tracks, t)
+}
+
+// state is what of a track is to be durable now.
+func (t *track) state() MarkState {
+	mark := max(min(t.Mark(), t.mdt.floor()), t.durable)
+	if t.seek {
+		mark = t.Mark()
+	}
+	return MarkState{
+		Group: t.group.Config.Name, MDT: t.mdt.id, Epoch: t.mdt.epoch,
+		Mark: mark, Ceiling: t.wanted, Seek: t.seek,
+	}
+}
+
+// apply takes over what is on disk now, or puts back what is not.
+func (ev Persisted) apply(c *Core) {
+	p := &c.persist
+	if p.underway == nil || ev.Seq != p.seq {
+		return
+	}
+	w := p.underway
+	p.underway, p.last, p.failed = nil, c.now, ev.Err != nil
+	if ev.Err != nil {
+		c.emit(Alarm{Text: fmt.Sprintf("the state could not be written, so nothing is cleared: %v", ev.Err)})
+		c.putBack(w)
+		return
+	}
+	for _, g := range w.groups {
+		g.onDisk = true
+		for _, j := range g.joins {
+			j.apply(c)
+		}
+		g.joins = nil
+	}
+	for i, t := range w.tracks {
+		s := w.marks[i]
+		t.durable, t.ceiling = s.Mark, max(t.ceiling, s.Ceiling)
+		t.seek = t.seek && !s.Seek
+		c.enqueueAll(&t.waiting)
+	}
+	for _, m := range c.order {
+		// On disk they hold nothing back any more.
+		m.leaving = slices.DeleteFunc(m.leaving, func(t *track) bool { return slices.Contains(w.deleted, t.group) })
+		c.clear(m)
+	}
+}
+
+// putBack has what could not be written written again, before anything newer.
+func (c *Core) putBack(w *writing) {
+	p := &c.persist
+	for _, g := range w.groups {
+		if c.groups[g.Config.Name] == g {
+			p.created = append(p.created, g)
+		}
+	}
+	p.deleted = append(w.deleted, p.deleted...)
+	for _, t := range w.tracks {
+		c.touch(t)
+	}
+}
+
+func (c *Core) trackNamed(name string, id groups.MDT) *track {
+	g := c.groups[name]
+	if g == nil {
+		return nil
+	}
+	i := slices.IndexFunc(g.tracks, func(t *track) bool { return t.mdt.id == id })
+	if i < 0 {
+		return nil
+	}
+	return g.tracks[i]
+}

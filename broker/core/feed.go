@@ -1,0 +1,243 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/lcapd/lcapd/groups"
+)
+
+// feed is one reading of an MDT and the window of its batches that are kept.
+//
+// Invariants: batches follow each other without a gap and cover (start, end].
+type feed struct {
+	id       ReaderID
+	mdt      *mdt
+	until    uint64 // a catch-up ends there; 0 for the live reading
+	batches  []*Batch
+	start    uint64
+	end      uint64
+	bytes    int64            // of the window
+	granted  int64            // that the reader may still deliver; below 0 if it overdrew
+	waiters  []*groups.Stream // for what comes behind end
+	users    []*groups.Stream // of a catch-up: who reads here
+	done     bool             // a catch-up that has read all it was to read
+	isHungry bool             // in Core.starved
+}
+
+// place is what the broker keeps about a stream, in its Tag.
+type place struct {
+	queued bool
+	feed   *feed // the catch-up that it reads, if any
+}
+
+func placeOf(s *groups.Stream) *place {
+	p, ok := s.Tag.(*place)
+	if !ok {
+		p = new(place)
+		s.Tag = p
+	}
+	return p
+}
+
+// openFeed starts a reading of m behind from.
+func (c *Core) openFeed(m *mdt, from, until uint64) *feed {
+	c.lastReader++
+	f := &feed{id: c.lastReader, mdt: m, until: until, start: from, end: from}
+	c.feeds[f.id] = f
+	c.emit(OpenReader{Reader: f.id, MDT: m.id, From: from, Until: until})
+	c.grant(f)
+	return f
+}
+
+// closeFeed ends a catch-up and gives up its window. Who read or waited there looks
+// again, and so does who waits for a reader to be free.
+func (c *Core) closeFeed(f *feed) {
+	m := f.mdt
+	delete(c.feeds, f.id)
+	c.memory -= f.bytes
+	c.setGranted(f, 0)
+	f.bytes, f.batches = 0, nil
+	c.emit(CloseReader{Reader: f.id})
+	m.catchUps = slices.DeleteFunc(m.catchUps, func(x *feed) bool { return x == f })
+	for _, s := range f.users {
+		placeOf(s).feed = nil
+		c.enqueue(s)
+	}
+	f.users = nil
+	c.enqueueAll(&f.waiters)
+	c.enqueueAll(&m.queue)
+}
+
+// batchAt returns the batch of the window that covers what follows from.
+func (f *feed) batchAt(from uint64) *Batch {
+	if f == nil || from < f.start || from >= f.end {
+		return nil
+	}
+	i := sort.Search(len(f.batches), func(i int) bool { return f.batches[i].To > from })
+	return f.batches[i]
+}
+
+// apply takes a batch into its window.
+func (ev BatchRead) apply(c *Core) {
+	f, b := c.feeds[ev.Reader], ev.Batch
+	if f == nil || b.Epoch != f.mdt.epoch {
+		return // of a reading that was closed meanwhile
+	}
+	c.setGranted(f, f.granted-b.Bytes())
+	if b.From != f.end || b.To < b.From {
+		c.emit(Alarm{MDT: f.mdt.id, Text: fmt.Sprintf("reader %d delivered (%d,%d] behind %d", f.id, b.From, b.To, f.end)})
+		c.restart(f)
+		return
+	}
+	f.batches = append(f.batches, b)
+	f.end = b.To
+	f.bytes += b.Bytes()
+	c.memory += b.Bytes()
+	if f == f.mdt.live {
+		f.mdt.lastRead = max(f.mdt.lastRead, b.To)
+		c.emit(Publish{Batch: b})
+	}
+	c.noteHoles(f.mdt, b)
+	c.enqueueAll(&f.waiters)
+	c.evict(f)
+	c.grant(f)
+}
+
+// apply follows the end of a reading: a catch-up is done or failed, its streams
+// look again where to read; the live reading starts again where it was.
+func (ev ReaderEnded) apply(c *Core) {
+	f := c.feeds[ev.Reader]
+	if f == nil {
+		return
+	}
+	if ev.Err != nil {
+		c.emit(Alarm{MDT: f.mdt.id, Text: fmt.Sprintf("reading failed at %d: %v", f.end, ev.Err)})
+		c.restart(f)
+		return
+	}
+	if f.until == 0 || f.end < f.until {
+		c.restart(f)
+		return
+	}
+	c.setGranted(f, 0)
+	f.done = true
+	c.enqueueAll(&f.waiters)
+}
+
+// restart replaces a reading that broke. The live one goes on where it was after a
+// pause; a catch-up is opened again by who still needs it.
+func (c *Core) restart(f *feed) {
+	m := f.mdt
+	if f != m.live {
+		c.closeFeed(f)
+		return
+	}
+	delete(c.feeds, f.id)
+	c.setGranted(f, 0)
+	c.emit(CloseReader{Reader: f.id})
+	m.reopenAt = c.now.Add(c.cfg.RetryAfter)
+}
+
+// evict drops batches that need not be kept: of a catch-up, those that all of its
+// users have passed; of the live reading, while there is no room for a grant, those
+// that the foremost group has passed. Groups behind it read them again by a catch-up.
+func (c *Core) evict(f *feed) {
+	if f != f.mdt.live {
+		low := uint64(0)
+		if len(f.users) > 0 {
+			low = f.users[0].Cursor()
+			for _, s := range f.users[1:] {
+				low = min(low, s.Cursor())
+			}
+		}
+		for len(f.batches) > 0 && f.batches[0].To <= low {
+			c.dropOldest(f)
+		}
+		return
+	}
+	for c.memory+c.granted+c.cfg.Grant > c.cfg.Memory && len(f.batches) > 0 && f.mdt.passed(f.batches[0].To) {
+		c.dropOldest(f)
+	}
+}
+
+func (c *Core) dropOldest(f *feed) {
+	b := f.batches[0]
+	f.batches[0] = nil
+	f.batches = f.batches[1:]
+	f.start = b.To
+	f.bytes -= b.Bytes()
+	c.memory -= b.Bytes()
+}
+
+// passed tells whether some group has handed out everything up to index, or there
+// is no group.
+func (m *mdt) passed(index uint64) bool {
+	if len(m.tracks) == 0 {
+		return true
+	}
+	if m.foremost != nil && m.foremost.Low() >= index {
+		return true
+	}
+	for _, t := range m.tracks {
+		if t.Low() >= index {
+			m.foremost = t
+			return true
+		}
+	}
+	return false
+}
+
+// grant lets the reader go on, if there is room. Each reading may have one batch
+// whatever the limit is, or nothing would ever move.
+func (c *Core) grant(f *feed) {
+	if f.granted > 0 || f.done || c.feeds[f.id] != f {
+		return
+	}
+	bytes := c.cfg.Grant
+	room := c.memory+c.granted+bytes <= c.cfg.Memory
+	if f != f.mdt.live {
+		room = room && f.bytes+bytes <= 4*c.cfg.Grant
+	}
+	switch {
+	case room:
+	case len(f.batches) == 0:
+		bytes = 1 // the next batch, however large
+	default:
+		if !f.isHungry {
+			f.isHungry = true
+			c.starved = append(c.starved, f)
+		}
+		return
+	}
+	c.emit(Grant{Reader: f.id, Bytes: bytes - f.granted})
+	c.setGranted(f, bytes)
+}
+
+// setGranted sets what a reader may still deliver, and keeps the sum.
+func (c *Core) setGranted(f *feed, bytes int64) {
+	c.granted += max(bytes, 0) - max(f.granted, 0)
+	f.granted = bytes
+}
+
+// feedStarved looks after one reader that waits for memory, making room first.
+func (c *Core) feedStarved() {
+	if len(c.starved) == 0 {
+		return
+	}
+	f := c.starved[0]
+	c.starved = c.starved[1:]
+	f.isHungry = false
+	if c.feeds[f.id] != f {
+		return
+	}
+	c.evict(f)
+	if f.granted <= 0 && c.memory+c.granted+c.cfg.Grant > c.cfg.Memory && len(c.order) > 0 {
+		c.rotate = (c.rotate + 1) % len(c.order)
+		if live := c.order[c.rotate].live; live != nil {
+			c.evict(live)
+		}
+	}
+	c.grant(f)
+}

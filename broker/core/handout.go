@@ -1,0 +1,186 @@
+package core
+
+import (
+	"slices"
+
+	"github.com/lcapd/lcapd/groups"
+)
+
+// enqueue has Work look at a stream.
+func (c *Core) enqueue(s *groups.Stream) {
+	p := placeOf(s)
+	if !p.queued {
+		p.queued = true
+		c.runnable = append(c.runnable, s)
+	}
+}
+
+func (c *Core) enqueueAll(list *[]*groups.Stream) {
+	for _, s := range *list {
+		c.enqueue(s)
+	}
+	*list = nil
+}
+
+// Work lets up to n streams hand out once, and tells whether more want to.
+func (c *Core) Work(n int) (more bool) {
+	for range n {
+		if len(c.runnable) == 0 {
+			break
+		}
+		s := c.runnable[0]
+		c.runnable[0] = nil
+		c.runnable = c.runnable[1:]
+		placeOf(s).queued = false
+		c.work(s)
+	}
+	c.feedStarved()
+	return len(c.runnable) > 0
+}
+
+// work lets one stream hand out from one batch.
+func (c *Core) work(s *groups.Stream) {
+	t := c.trackOfStream(s)
+	if t == nil || s.Gone() {
+		c.leaveFeed(s)
+		return
+	}
+	from, why := s.Need(c.now)
+	if why != groups.Ready {
+		c.leaveFeed(s)
+		return
+	}
+	b := c.batchFor(t.mdt, s, from)
+	if b == nil {
+		c.waitFor(t.mdt, s, from)
+		return
+	}
+	c.take(t, s, b)
+	c.collect(t.group)
+}
+
+// take hands out what the stream may of a batch.
+func (c *Core) take(t *track, s *groups.Stream, b *Batch) {
+	d, why := s.Take(groups.Piece{From: b.From, To: b.To, Bytes: b.Bytes(), Slots: b.Slots, Pairs: b.Pairs}, t.ceiling, c.now)
+	switch why {
+	case groups.Ready:
+		if d.Lease != 0 {
+			c.deliver(t, d, b)
+		}
+		if f := placeOf(s).feed; f != nil {
+			c.evict(f)
+			c.grant(f)
+		}
+		c.enqueue(s)
+	case groups.NeedsCeiling:
+		t.waiting = append(t.waiting, s)
+		t.wanted = max(t.wanted, b.To+c.cfg.CeilingStep)
+		c.touch(t)
+		c.writeState(true)
+		c.leaveFeed(s)
+	default:
+		c.leaveFeed(s) // who cannot go on must not keep a reader from who can
+	}
+}
+
+func (c *Core) deliver(t *track, d groups.Delivery, b *Batch) {
+	p := c.peers[d.Member]
+	p.unsent += b.Bytes()
+	c.emit(Deliver{Delivery: d, Epoch: b.Epoch, Batch: b, MaybeRedelivered: d.From < t.before})
+}
+
+// trackOfStream returns the broker's side of the stream's track.
+func (c *Core) trackOfStream(s *groups.Stream) *track {
+	g := c.groups[s.Track().Group().Config.Name]
+	if g == nil || g.Group != s.Track().Group() {
+		return nil
+	}
+	return c.trackOf(g, s.Track())
+}
+
+// batchFor finds the batch that covers what follows from: in the live window, else
+// in a catch-up, which the stream then uses.
+func (c *Core) batchFor(m *mdt, s *groups.Stream, from uint64) *Batch {
+	if b := m.live.batchAt(from); b != nil {
+		c.leaveFeed(s)
+		return b
+	}
+	if b := placeOf(s).feed.batchAt(from); b != nil {
+		return b
+	}
+	for _, f := range m.catchUps {
+		if b := f.batchAt(from); b != nil {
+			c.useFeed(s, f)
+			return b
+		}
+	}
+	return nil
+}
+
+// waitFor has the stream looked at again when what follows from has been read.
+func (c *Core) waitFor(m *mdt, s *groups.Stream, from uint64) {
+	if from >= m.live.end {
+		c.leaveFeed(s)
+		m.live.waiters = append(m.live.waiters, s)
+		return
+	}
+	for _, f := range m.catchUps {
+		if from == f.end && !f.done {
+			c.useFeed(s, f)
+			f.waiters = append(f.waiters, s)
+			return
+		}
+	}
+	c.leaveFeed(s)
+	if len(m.catchUps) >= c.cfg.CatchUps && !c.closeUnused(m) {
+		m.queue = append(m.queue, s)
+		return
+	}
+	f := c.openFeed(m, from, m.live.start)
+	m.catchUps = append(m.catchUps, f)
+	c.useFeed(s, f)
+	f.waiters = append(f.waiters, s)
+}
+
+// closeUnused closes a catch-up that nobody uses, if there is one.
+func (c *Core) closeUnused(m *mdt) bool {
+	for _, f := range m.catchUps {
+		if len(f.users) == 0 {
+			c.closeFeed(f)
+			return true
+		}
+	}
+	return false
+}
+
+// useFeed notes that the stream reads from a catch-up.
+func (c *Core) useFeed(s *groups.Stream, f *feed) {
+	p := placeOf(s)
+	if p.feed == f {
+		return
+	}
+	c.leaveFeed(s)
+	p.feed = f
+	f.users = append(f.users, s)
+}
+
+// leaveFeed notes that the stream needs its catch-up no more.
+func (c *Core) leaveFeed(s *groups.Stream) {
+	p := placeOf(s)
+	f := p.feed
+	if f == nil {
+		return
+	}
+	p.feed = nil
+	f.users = slices.DeleteFunc(f.users, func(x *groups.Stream) bool { return x == s })
+	f.waiters = slices.DeleteFunc(f.waiters, func(x *groups.Stream) bool { return x == s })
+	if len(f.users) > 0 {
+		c.evict(f)
+		c.grant(f)
+	} else if len(f.mdt.queue) > 0 {
+		c.closeFeed(f)
+	}
+}
+
+// owns tells whether the stream is one of the track's.
+func (t *track) owns(s *groups.Stream) bool { return s.Track() == t.Track }

@@ -1,0 +1,656 @@
+package core
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lcapd/lcapd/groups"
+)
+
+// The simulation runs a broker's core in a world of made-up MDTs, readers, a disk
+// and members, all with delays and faults, and checks after every step what
+// docs/ordering-and-acks.md and the design promise. The oracle counts records: what
+// each group acknowledged, what the MDT holds, what is on disk.
+
+var (
+	seeds     = flag.Uint64("seeds", 2000, "how many seeds TestSimulation runs")
+	firstSeed = flag.Uint64("seed", 0, "the first of them")
+)
+
+type world struct {
+	t    *testing.T
+	seed uint64
+	rng  *rand.Rand
+	now  time.Time
+	cfg  Config
+	core *Core
+	mdts []*worldMDT
+	disk disk
+
+	readers map[ReaderID]*worldReader
+	groups  map[string]*worldGroup // that some member was welcomed to, or that are on disk
+	members []*worldMember
+	lastID  Peer
+	pending []pending
+	stored  bool // a Persist is on its way
+	log     []string
+	calm    bool // no more faults: everything must come to its end
+}
+
+// pending is something on its way to the core; one lane keeps its order.
+type pending struct {
+	lane string
+	do   func()
+}
+
+type worldMDT struct {
+	id      groups.MDT
+	records []uint64
+	keys    map[uint64][]groups.Slot
+	last    uint64
+	cleared uint64
+}
+
+type worldReader struct {
+	id      ReaderID
+	mdt     *worldMDT
+	at      uint64
+	until   uint64
+	granted int64
+}
+
+// worldGroup is what the oracle knows of a group.
+type worldGroup struct {
+	name  string
+	start map[groups.MDT]uint64
+	acked map[groups.MDT]map[uint64]bool
+}
+
+type worldMember struct {
+	id      Peer
+	name    string
+	group   string
+	session string
+	open    []Deliver
+	ready   bool // was welcomed
+}
+
+// disk is the state store.
+type disk struct {
+	groups map[string]GroupState
+	marks  map[string]MarkState
+	broken bool
+}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	w := &world{
+		t: t, seed: seed, rng: rng, now: time.Unix(1000, 0),
+		readers: make(map[ReaderID]*worldReader),
+		groups:  make(map[string]*worldGroup),
+		disk:    disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState)},
+	}
+	w.cfg = Config{
+		Memory: int64(rng.IntN(400) + 1), Grant: int64(rng.IntN(60) + 1), CatchUps: rng.IntN(3) + 1,
+		CeilingStep: uint64(rng.IntN(100) + 1), PersistEvery: 200 * time.Millisecond, ClearEvery: time.Second,
+		ClearAgain: time.Hour, HoleDelay: 2 * time.Second, RetryAfter: 3 * time.Second,
+	}
+	for i := range rng.IntN(3) + 1 {
+		m := &worldMDT{id: groups.MDT(i), keys: make(map[uint64][]groups.Slot)}
+		m.grow(rng, rng.IntN(150)+10)
+		w.mdts = append(w.mdts, m)
+	}
+	w.start()
+	return w
+}
+
+func (m *worldMDT) grow(rng *rand.Rand, n int) {
+	for range n {
+		m.last++
+		if rng.IntN(20) == 0 {
+			m.last += uint64(rng.IntN(3))
+		}
+		m.records = append(m.records, m.last)
+		keys := []groups.Slot{groups.Slot(rng.IntN(16) * 256)}
+		if rng.IntN(10) == 0 {
+			keys = append(keys, groups.Slot(rng.IntN(16)*256+1))
+		}
+		m.keys[m.last] = keys
+	}
+}
+
+// start is lcapd's start, from what is on disk.
+func (w *world) start() {
+	st := State{}
+	for _, m := range w.mdts {
+		st.MDTs = append(st.MDTs, MDTState{MDT: m.id, Cleared: m.cleared})
+	}
+	for _, name := range sortedKeys(w.disk.groups) {
+		st.Groups = append(st.Groups, w.disk.groups[name])
+		w.know(name) // also one that was being deleted
+	}
+	for _, key := range sortedKeys(w.disk.marks) {
+		st.Marks = append(st.Marks, w.disk.marks[key])
+	}
+	w.core = New(w.cfg, st, w.now)
+	w.carryOut()
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (w *world) note(format string, args ...any) {
+	w.log = append(w.log, fmt.Sprintf(format, args...))
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.t.Helper()
+	for _, line := range w.log[max(0, len(w.log)-1200):] {
+		w.t.Log(line)
+	}
+	w.t.Fatalf("seed %d: %s", w.seed, fmt.Sprintf(format, args...))
+}
+
+// step applies an event and carries out what comes of it.
+func (w *world) step(ev Event) {
+	w.core.Step(ev)
+	w.carryOut()
+}
+
+func (w *world) carryOut() {
+	for {
+		more := w.core.Work(w.rng.IntN(8) + 1)
+		for _, out := range w.core.Outputs() {
+			w.output(out)
+		}
+		w.check()
+		if !more {
+			return
+		}
+	}
+}
+
+// later puts something on its way; what has the same lane keeps its order.
+func (w *world) later(lane string, do func()) { w.pending = append(w.pending, pending{lane, do}) }
+
+// arrive lets one of the things on their way arrive.
+func (w *world) arrive() {
+	if len(w.pending) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(w.pending))
+	for j, p := range w.pending[:i] {
+		if p.lane == w.pending[i].lane {
+			i = j
+			break
+		}
+	}
+	p := w.pending[i]
+	w.pending = slices.Delete(w.pending, i, i+1)
+	p.do()
+}
+
+func (w *world) output(out Output) {
+	switch o := out.(type) {
+	case OpenReader:
+		m := w.mdts[o.MDT]
+		w.readers[o.Reader] = &worldReader{id: o.Reader, mdt: m, at: o.From, until: o.Until}
+		w.note("open reader %d of MDT %d at %d until %d", o.Reader, o.MDT, o.From, o.Until)
+	case CloseReader:
+		delete(w.readers, o.Reader)
+		w.note("close reader %d", o.Reader)
+	case Grant:
+		w.readers[o.Reader].granted += o.Bytes
+	case Deliver:
+		w.deliver(o)
+	case Welcome:
+		w.welcome(o)
+	case Refuse:
+		w.note("refuse %d: %v", o.Peer, o.Err)
+		w.members = slices.DeleteFunc(w.members, func(m *worldMember) bool { return m.id == o.Peer && !m.ready })
+	case Disconnect:
+		w.note("disconnect %d: %s", o.Peer, o.Reason)
+		w.members = slices.DeleteFunc(w.members, func(m *worldMember) bool { return m.id == o.Peer })
+	case Persist:
+		w.persist(o)
+	case Clear:
+		w.clear(o)
+	case CheckHole:
+		w.later("hole", func() { w.step(HoleChecked{MDT: o.MDT, Hole: o.Hole}) })
+	case Publish, Alarm, Lost:
+	default:
+		w.fail("unknown output %T", out)
+	}
+}
+
+// read has a reader deliver a batch, if it may.
+func (w *world) read(r *worldReader) {
+	m := r.mdt
+	if r.granted <= 0 {
+		return
+	}
+	if r.until != 0 && r.at >= r.until {
+		delete(w.readers, r.id)
+		w.step(ReaderEnded{Reader: r.id})
+		return
+	}
+	if !w.calm && w.rng.IntN(60) == 0 {
+		delete(w.readers, r.id)
+		w.note("reader %d fails", r.id)
+		w.step(ReaderEnded{Reader: r.id, Err: errors.New("EIO")})
+		return
+	}
+	from, _ := slices.BinarySearch(m.records, max(r.at, m.cleared)+1)
+	n := min(len(m.records)-from, w.rng.IntN(10)+1)
+	records := m.records[from : from+n]
+	if r.until != 0 {
+		for len(records) > 0 && records[len(records)-1] > r.until {
+			records = records[:len(records)-1]
+		}
+	}
+	b := w.batch(m, r, records)
+	if b.To == b.From {
+		return // nothing new
+	}
+	r.at = b.To
+	r.granted -= b.Bytes()
+	w.step(BatchRead{Reader: r.id, Batch: b})
+}
+
+func (w *world) batch(m *worldMDT, r *worldReader, records []uint64) *Batch {
+	b := &Batch{MDT: m.id, From: r.at, To: r.at, Slots: new(groups.Slots), Count: len(records), Records: make([]byte, len(records))}
+	prev := r.at
+	for _, index := range records {
+		if index > prev+1 {
+			b.Holes = append(b.Holes, Range{prev, index - 1})
+		}
+		prev = index
+		keys := m.keys[index]
+		for _, k := range keys {
+			b.Slots.Add(k)
+		}
+		if len(keys) == 2 {
+			b.Pairs = append(b.Pairs, groups.Pair{Index: index, Home: keys[0], Other: keys[1]})
+		}
+		b.To = index
+	}
+	// A catch-up covers up to its end, whether or not there are records.
+	if r.until != 0 {
+		i, _ := slices.BinarySearch(m.records, b.To+1)
+		if i == len(m.records) || m.records[i] > r.until {
+			b.To = r.until
+		}
+	}
+	return b
+}
+
+func (w *world) member(id Peer) *worldMember {
+	i := slices.IndexFunc(w.members, func(m *worldMember) bool { return m.id == id })
+	if i < 0 {
+		return nil
+	}
+	return w.members[i]
+}
+
+// covered returns the records of a delivery.
+func (w *world) covered(d Deliver) (records []uint64) {
+	m := w.mdts[d.MDT]
+	i, _ := slices.BinarySearch(m.records, d.From+1)
+	for ; i < len(m.records) && m.records[i] <= d.To; i++ {
+		index := m.records[i]
+		if d.Slots == nil || d.Slots.Has(m.keys[index][0]) {
+			records = append(records, index)
+		}
+	}
+	return records
+}
+
+func (w *world) deliver(d Deliver) {
+	m := w.member(d.Member)
+	if m == nil || !m.ready {
+		w.fail("delivery to %d, which is no welcomed member", d.Member)
+	}
+	if d.Batch.From > d.From || d.To > d.Batch.To || d.From >= d.To {
+		w.fail("delivery of (%d,%d] from a batch of (%d,%d]", d.From, d.To, d.Batch.From, d.Batch.To)
+	}
+	mark, ok := w.disk.marks[markKey(m.group, d.MDT)]
+	if !ok || d.To > mark.Ceiling {
+		w.fail("delivery up to %d, the ceiling on disk is %d", d.To, mark.Ceiling)
+	}
+	g := w.groups[m.group]
+	for _, index := range w.covered(d) {
+		if g.acked[d.MDT][index] && d.Count == 1 && !d.MaybeRedelivered {
+			w.fail("record %d was acknowledged by %s and comes again unmarked", index, m.group)
+		}
+		if index <= w.mdts[d.MDT].cleared {
+			w.fail("record %d was cleared already", index)
+		}
+	}
+	w.note("deliver MDT %d (%d,%d] to %d of %s", d.MDT, d.From, d.To, m.id, m.group)
+	m.open = append(m.open, d)
+	id, bytes := d.Member, d.Batch.Bytes()
+	w.later(fmt.Sprint("sent", id), func() { w.step(Sent{Peer: id, Bytes: bytes}) })
+}
+
+func (w *world) welcome(o Welcome) {
+	m := w.member(o.Peer)
+	if m == nil {
+		return // it went away meanwhile
+	}
+	m.ready = true
+	if _, onDisk := w.disk.groups[m.group]; !onDisk {
+		w.fail("welcome to group %s, which is not on disk", m.group)
+	}
+	w.know(m.group)
+}
+
+// know starts the oracle's account of a group that is on disk.
+func (w *world) know(name string) {
+	if w.groups[name] != nil {
+		return
+	}
+	g := &worldGroup{name: name, start: make(map[groups.MDT]uint64), acked: make(map[groups.MDT]map[uint64]bool)}
+	for _, m := range w.mdts {
+		g.start[m.id] = w.disk.marks[markKey(name, m.id)].Mark
+		g.acked[m.id] = make(map[uint64]bool)
+	}
+	w.groups[name] = g
+}
+
+func markKey(group string, id groups.MDT) string { return fmt.Sprintf("%s/%d", group, id) }
+
+// persist is a write on its way to the disk: it takes its time, and may fail.
+func (w *world) persist(o Persist) {
+	if w.stored {
+		w.fail("two writes to the state at once")
+	}
+	w.stored = true
+	w.later("disk", func() {
+		w.stored = false
+		if !w.calm && (w.disk.broken || w.rng.IntN(20) == 0) {
+			w.step(Persisted{Seq: o.Seq, Err: errors.New("ENOSPC")})
+			return
+		}
+		w.disk.write(w, o.Update)
+		w.step(Persisted{Seq: o.Seq})
+	})
+}
+
+func (d *disk) write(w *world, u Update) {
+	for _, name := range u.Deleted {
+		delete(d.groups, name)
+		delete(w.groups, name)
+		for _, m := range w.mdts {
+			delete(d.marks, markKey(name, m.id))
+		}
+	}
+	for _, g := range u.Groups {
+		d.groups[g.Config.Name] = g
+	}
+	for _, s := range u.Marks {
+		key := markKey(s.Group, s.MDT)
+		if old, ok := d.marks[key]; ok && s.Mark < old.Mark && !s.Seek {
+			w.fail("the mark of %s falls from %d to %d", key, old.Mark, s.Mark)
+		}
+		d.marks[key] = s
+	}
+	for _, g := range u.Groups {
+		delete(w.groups, g.Config.Name) // an earlier group of that name is another one
+		w.know(g.Config.Name)
+	}
+}
+
+// clear is a clear on its way to the MDT. Here the oracle checks the first promise.
+func (w *world) clear(o Clear) {
+	m := w.mdts[o.MDT]
+	if o.Index == 0 || o.Index > m.last {
+		w.fail("illegal clear %d of MDT %d, whose last index is %d", o.Index, m.id, m.last)
+	}
+	for name, g := range w.groups {
+		if on := w.disk.marks[markKey(name, m.id)]; o.Index > on.Mark {
+			w.fail("clear %d of MDT %d, but on disk %s has %d", o.Index, m.id, name, on.Mark)
+		}
+		for _, index := range m.records {
+			if index > g.start[m.id] && index <= o.Index && !g.acked[m.id][index] {
+				w.fail("clear %d of MDT %d, but %s has not acknowledged %d", o.Index, m.id, name, index)
+			}
+		}
+	}
+	w.later("mdt", func() {
+		var err error
+		switch {
+		case !w.calm && w.rng.IntN(15) == 0:
+			err = syscall.EIO
+		case o.Index < m.cleared:
+			err = syscall.EINVAL
+		default:
+			m.cleared = o.Index
+		}
+		w.note("clear MDT %d up to %d: %v", m.id, o.Index, err)
+		w.step(Cleared{MDT: m.id, Index: o.Index, Err: err})
+	})
+}
+
+// check checks the memory limit.
+func (w *world) check() {
+	c := w.core
+	allowed := w.cfg.Memory + int64(len(c.feeds))*(w.cfg.Grant+10)
+	if c.memory > allowed || c.memory < 0 || c.granted < 0 {
+		w.fail("%d bytes of batches are kept, %d granted, %d allowed", c.memory, c.granted, allowed)
+	}
+}
+
+func (w *world) join(group, name, session string) {
+	w.lastID++
+	old := slices.IndexFunc(w.members, func(m *worldMember) bool { return m.group == group && m.name == name })
+	if old >= 0 && w.members[old].session != session {
+		return
+	}
+	w.members = append(w.members, &worldMember{id: w.lastID, name: name, group: group, session: session})
+	w.note("join %d to %s", w.lastID, group)
+	w.step(Join{Peer: w.lastID, Group: group, Name: name, Session: session})
+}
+
+func (w *world) die(m *worldMember) {
+	w.note("member %d dies", m.id)
+	w.members = slices.DeleteFunc(w.members, func(x *worldMember) bool { return x == m })
+	w.step(Down{Peer: m.id})
+}
+
+// ack has the member process a delivery, up to somewhere, and say so. What it says
+// may be lost with the broker; the record counts as acknowledged by the group.
+func (w *world) ack(m *worldMember) {
+	if len(m.open) == 0 {
+		return
+	}
+	i := w.rng.IntN(min(3, len(m.open)))
+	d := m.open[i]
+	upTo := d.To
+	if w.rng.IntN(4) == 0 {
+		upTo = d.From + uint64(w.rng.IntN(int(d.To-d.From)+1))
+	}
+	g := w.groups[m.group]
+	for _, index := range w.covered(d) {
+		if index <= upTo {
+			g.acked[d.MDT][index] = true
+		}
+	}
+	if upTo == d.To {
+		m.open = slices.Delete(m.open, i, i+1)
+	}
+	w.note("member %d acks %d up to %d", m.id, d.Lease, upTo)
+	w.step(Ack{Peer: m.id, Lease: d.Lease, UpTo: upTo})
+}
+
+// crash is the end of lcapd: what was on its way is lost, or arrives all the same.
+func (w *world) crash() {
+	w.note("lcapd crashes")
+	for _, p := range w.pending {
+		if (p.lane == "disk" || p.lane == "mdt") && w.rng.IntN(2) == 0 {
+			w.core = New(w.cfg, State{}, w.now) // nobody hears the answer
+			p.do()
+		}
+	}
+	w.pending, w.members, w.stored = nil, nil, false
+	w.readers = make(map[ReaderID]*worldReader)
+	w.start()
+}
+
+func (w *world) act() {
+	switch n := w.rng.IntN(100); {
+	case n < 3:
+		w.step(CreateGroup{Config: w.groupConfig(), Start: Start(w.rng.IntN(2))})
+	case n < 10:
+		w.join(fmt.Sprintf("g%d", w.rng.IntN(3)), fmt.Sprintf("m%d", w.rng.IntN(4)), "s")
+	case n < 12 && len(w.members) > 0:
+		w.die(w.members[w.rng.IntN(len(w.members))])
+	case n < 13:
+		w.crash()
+	case n < 15:
+		w.mdts[w.rng.IntN(len(w.mdts))].grow(w.rng, w.rng.IntN(30))
+	case n < 16:
+		w.disk.broken = !w.disk.broken
+	case n < 17:
+		w.deleteGroup()
+	case n < 25:
+		w.tick(time.Duration(w.rng.IntN(1500)) * time.Millisecond)
+	case n < 50:
+		w.readSome()
+	case n < 65:
+		w.credit()
+	case n < 85 && len(w.members) > 0:
+		w.ack(w.members[w.rng.IntN(len(w.members))])
+	default:
+		w.arrive()
+	}
+}
+
+func (w *world) groupConfig() groups.Config {
+	return groups.Config{
+		Name: fmt.Sprintf("g%d", w.rng.IntN(3)), Distribution: groups.Distribution(w.rng.IntN(3)),
+		InFlight: int64(w.rng.IntN(100) + 5), Lease: time.Hour,
+	}
+}
+
+func (w *world) deleteGroup() {
+	if w.rng.IntN(3) != 0 {
+		return
+	}
+	name := fmt.Sprintf("g%d", w.rng.IntN(3))
+	w.members = slices.DeleteFunc(w.members, func(m *worldMember) bool { return m.group == name && !m.ready })
+	delete(w.groups, name) // from here on it holds nothing back
+	w.note("delete %s", name)
+	w.step(DeleteGroup{Group: name})
+}
+
+func (w *world) tick(d time.Duration) {
+	w.now = w.now.Add(d)
+	w.step(Tick{Now: w.now})
+}
+
+func (w *world) readSome() {
+	ids := make([]ReaderID, 0, len(w.readers))
+	for id := range w.readers {
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return
+	}
+	slices.Sort(ids)
+	w.read(w.readers[ids[w.rng.IntN(len(ids))]])
+}
+
+func (w *world) credit() {
+	if len(w.members) == 0 {
+		return
+	}
+	if m := w.members[w.rng.IntN(len(w.members))]; m.ready {
+		w.step(Credit{Peer: m.id, Batches: w.rng.IntN(4) + 1, Bytes: 1 << 20})
+	}
+}
+
+// finish lets everybody behave, and demands that every group acknowledges
+// everything and every MDT is cleared to its end.
+func (w *world) finish() {
+	w.calm = true
+	for round := range 3000 {
+		w.tick(500 * time.Millisecond)
+		for range 20 {
+			w.readSome()
+			w.arrive()
+		}
+		for _, name := range sortedKeys(w.groups) {
+			if !slices.ContainsFunc(w.members, func(m *worldMember) bool { return m.group == name }) {
+				w.join(name, "last", "s")
+			}
+		}
+		for _, m := range slices.Clone(w.members) {
+			if m.ready {
+				w.step(Credit{Peer: m.id, Batches: 1, Bytes: 1 << 20})
+				w.ack(m)
+			}
+		}
+		if round > 10 && w.complete() {
+			return
+		}
+	}
+	w.describe()
+	w.fail("stuck: not everything was acknowledged and cleared")
+}
+
+func (w *world) complete() bool {
+	if len(w.groups) == 0 {
+		return true
+	}
+	for _, m := range w.mdts {
+		if m.cleared < m.last {
+			return false
+		}
+	}
+	return true
+}
+
+// describe logs where everything stands.
+func (w *world) describe() {
+	for _, m := range w.core.order {
+		w.note("MDT %d: last %d, live (%d,%d], granted %d, memory %d of %d, holes %v, clear %+v, queue %d", m.id, w.mdts[m.id].last, m.live.start, m.live.end, m.live.granted, w.core.memory, w.cfg.Memory, m.holes, m.clear, len(m.queue))
+		for _, f := range m.catchUps {
+			w.note("  catch-up %d (%d,%d] until %d done %v users %d granted %d", f.id, f.start, f.end, f.until, f.done, len(f.users), f.granted)
+		}
+		for _, t := range m.tracks {
+			w.note("  %s: mark %d durable %d ceiling %d wanted %d dirty %v", t.group.Config.Name, t.Mark(), t.durable, t.ceiling, t.wanted, t.dirty)
+			for _, s := range t.Streams() {
+				w.note("    stream at %d: %s queued %v feed %v", s.Cursor(), s.Blocked(), placeOf(s).queued, placeOf(s).feed != nil)
+			}
+		}
+	}
+	for _, m := range w.members {
+		w.note("member %d of %s ready %v open %d", m.id, m.group, m.ready, len(m.open))
+	}
+}
+
+func runWorld(t *testing.T, seed uint64) {
+	w := newWorld(t, seed)
+	for range w.rng.IntN(400) + 100 {
+		w.act()
+	}
+	w.finish()
+}
+
+func TestSimulation(t *testing.T) {
+	for seed := range *seeds {
+		runWorld(t, *firstSeed+seed)
+	}
+}
