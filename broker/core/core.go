@@ -72,6 +72,7 @@ type track struct {
 	ceiling uint64 // the hand-out ceiling on disk
 	before  uint64 // the ceiling on disk when lcapd started
 	wanted  uint64 // the ceiling asked for
+	lost    uint64 // up to where the group was told that records are gone
 	dirty   bool   // something is to be written
 	seek    bool   // the mark may fall: an operator said so
 	waiting []*groups.Stream
@@ -96,7 +97,7 @@ type State struct {
 type MDTState struct {
 	MDT     groups.MDT
 	Epoch   Epoch
-	Cleared uint64 // the last clear that was sent
+	Cleared uint64 // what was cleared, or was going to be
 	Read    uint64 // the last index that was read
 }
 
@@ -115,15 +116,22 @@ func New(cfg Config, st State, now time.Time) *Core {
 		c.addGroup(s, true)
 	}
 	for _, s := range st.MDTs {
-		m := &mdt{id: s.MDT, epoch: s.Epoch, lastRead: s.Read, clear: clearing{sent: s.Cleared, at: now}}
-		c.mdts[s.MDT] = m
-		c.order = append(c.order, m)
-		for _, name := range c.names {
-			c.addTrack(c.groups[name], m, restored(st.Marks, name, m))
-		}
-		c.openLive(m)
+		// What was going to be cleared may not have been.
+		c.addMDT(s, st.Marks).clear.again = true
 	}
 	return c
+}
+
+// addMDT starts to serve an MDT, with what is durable of it.
+func (c *Core) addMDT(s MDTState, marks []MarkState) *mdt {
+	m := &mdt{id: s.MDT, epoch: s.Epoch, lastRead: s.Read, clear: clearing{reserved: s.Cleared, onDisk: s.Cleared, sent: s.Cleared, at: c.now}}
+	c.mdts[s.MDT] = m
+	c.order = append(c.order, m)
+	for _, name := range c.names {
+		c.addTrack(c.groups[name], m, restored(marks, name, m))
+	}
+	c.openLive(m)
+	return m
 }
 
 // restored returns the durable state of a group's track; a group that has none
@@ -131,7 +139,7 @@ func New(cfg Config, st State, now time.Time) *Core {
 func restored(marks []MarkState, name string, m *mdt) MarkState {
 	i := slices.IndexFunc(marks, func(s MarkState) bool { return s.Group == name && s.MDT == m.id && s.Epoch == m.epoch })
 	if i < 0 {
-		return MarkState{Group: name, MDT: m.id, Epoch: m.epoch, Mark: m.clear.sent, Ceiling: m.clear.sent}
+		return MarkState{Group: name, MDT: m.id, Epoch: m.epoch, Mark: m.clear.reserved, Ceiling: m.clear.reserved}
 	}
 	return marks[i]
 }

@@ -18,6 +18,8 @@ type persist struct {
 	created  []*group
 	deleted  []*group
 	dirty    []*track
+	removed  []groups.MDT
+	mdts     []*mdt
 }
 
 // writing is what is on its way to the disk. It names groups and tracks by what they
@@ -27,10 +29,13 @@ type writing struct {
 	deleted []*group
 	tracks  []*track
 	marks   []MarkState // of tracks
+	removed []groups.MDT
+	mdts    []*mdt
+	states  []MDTState // of mdts
 }
 
 func (w *writing) update() Update {
-	u := Update{Marks: w.marks}
+	u := Update{Marks: w.marks, Removed: w.removed, MDTs: w.states}
 	for _, g := range w.deleted {
 		u.Deleted = append(u.Deleted, g.Config.Name)
 	}
@@ -48,12 +53,25 @@ func (c *Core) touch(t *track) {
 	}
 }
 
+// touchMDT notes that something durable of an MDT has changed.
+func (c *Core) touchMDT(m *mdt) {
+	if !m.dirty {
+		m.dirty = true
+		c.persist.mdts = append(c.persist.mdts, m)
+	}
+}
+
+// idle tells whether there is nothing to write.
+func (p *persist) idle() bool {
+	return len(p.created)+len(p.deleted)+len(p.dirty)+len(p.removed)+len(p.mdts) == 0
+}
+
 // writeState starts a write when something waits for it: at once if somebody does,
 // else after a while.
 func (c *Core) writeState(urgent bool) {
 	p := &c.persist
 	p.urgent = p.urgent || urgent
-	if p.underway != nil || len(p.created)+len(p.deleted)+len(p.dirty) == 0 {
+	if p.underway != nil || p.idle() {
 		return
 	}
 	wait := c.cfg.PersistEvery
@@ -68,15 +86,26 @@ func (c *Core) writeState(urgent bool) {
 	}
 	p.urgent = false
 	p.seq++
-	w := &writing{groups: p.created, deleted: p.deleted}
+	w := &writing{groups: p.created, deleted: p.deleted, removed: p.removed}
+	for _, m := range p.mdts {
+		m.dirty = false
+		if c.mdts[m.id] == m {
+			w.mdts, w.states = append(w.mdts, m), append(w.states, m.state())
+		}
+	}
 	for _, t := range p.dirty {
 		t.dirty = false
 		if c.exists(t) {
 			w.tracks, w.marks = append(w.tracks, t), append(w.marks, t.state())
 		}
 	}
-	p.created, p.deleted, p.dirty, p.underway = nil, nil, nil, w
+	*p = persist{seq: p.seq, last: p.last, failed: p.failed, underway: w}
 	c.emit(Persist{Seq: p.seq, Update: w.update()})
+}
+
+// state is what of an MDT is to be durable now.
+func (m *mdt) state() MDTState {
+	return MDTState{MDT: m.id, Epoch: m.epoch, Cleared: m.clear.reserved, Read: m.lastRead}
 }
 
 // exists tells whether the track is still one of an existing group.
@@ -118,9 +147,17 @@ func (ev Persisted) apply(c *Core) {
 	}
 	for i, t := range w.tracks {
 		s := w.marks[i]
+		if s.Epoch != t.mdt.epoch {
+			continue // the MDT was reset meanwhile: a newer state follows
+		}
 		t.durable, t.ceiling = s.Mark, max(t.ceiling, s.Ceiling)
 		t.seek = t.seek && !s.Seek
 		c.enqueueAll(&t.waiting)
+	}
+	for i, m := range w.mdts {
+		if w.states[i].Epoch == m.epoch {
+			m.clear.onDisk = w.states[i].Cleared
+		}
 	}
 	for _, m := range c.order {
 		// On disk they hold nothing back any more.
@@ -138,6 +175,10 @@ func (c *Core) putBack(w *writing) {
 		}
 	}
 	p.deleted = append(w.deleted, p.deleted...)
+	p.removed = append(w.removed, p.removed...)
+	for _, m := range w.mdts {
+		c.touchMDT(m)
+	}
 	for _, t := range w.tracks {
 		c.touch(t)
 	}

@@ -33,8 +33,20 @@ type (
 	// Cleared answers a Clear.
 	Cleared struct {
 		MDT   groups.MDT
+		Epoch Epoch
 		Index uint64
 		Err   error
+	}
+	// Purged: Lustre itself dropped records at or below To that we had not cleared.
+	Purged struct {
+		MDT groups.MDT
+		To  uint64
+	}
+	// Reset: the MDT counts its indexes anew. What it had is gone; Epoch is the new
+	// one, above that before.
+	Reset struct {
+		MDT   groups.MDT
+		Epoch Epoch
 	}
 	// HoleChecked answers a CheckHole: what a fresh reading found there, in the
 	// form of batches within the range, none if the hole is empty.
@@ -104,6 +116,10 @@ type (
 	}
 	// DeleteGroup ends a group and its hold on the changelogs.
 	DeleteGroup struct{ Group string }
+	// AddMDT starts to serve an MDT; every group gets it from the earliest position.
+	AddMDT struct{ State MDTState }
+	// RemoveMDT stops to serve an MDT. Nothing of it is cleared any more.
+	RemoveMDT struct{ MDT groups.MDT }
 	// PauseGroup stops or resumes all hand-out of a group.
 	PauseGroup struct {
 		Group  string
@@ -174,7 +190,8 @@ type (
 	}
 	// Publish shows a batch of the live reading to the listeners.
 	Publish struct{ Batch *Batch }
-	// Lost tells a group that Lustre purged what it had not acknowledged.
+	// Lost tells a group that records it had not acknowledged are gone: Lustre purged
+	// them, or the MDT was reset.
 	Lost struct {
 		Group string
 		MDT   groups.MDT
@@ -189,6 +206,7 @@ type (
 	// Clear acknowledges to the MDT. One is under way at a time for each MDT.
 	Clear struct {
 		MDT   groups.MDT
+		Epoch Epoch
 		Index uint64
 	}
 	// CheckHole reads a hole again, with a fresh reader.
@@ -219,8 +237,10 @@ func (Alarm) output()       {}
 
 // Update is what a Persist writes.
 type Update struct {
+	Deleted []string     // groups; before those created, which may have the same name
 	Groups  []GroupState // created
-	Deleted []string
+	Removed []groups.MDT // before those in MDTs
+	MDTs    []MDTState   // changed or added
 	Marks   []MarkState
 }
 

@@ -58,7 +58,7 @@ func (c *Core) closeFeed(f *feed) {
 	delete(c.feeds, f.id)
 	c.memory -= f.bytes
 	c.setGranted(f, 0)
-	f.bytes, f.batches = 0, nil
+	f.bytes, f.batches, f.start = 0, nil, f.end
 	c.emit(CloseReader{Reader: f.id})
 	m.catchUps = slices.DeleteFunc(m.catchUps, func(x *feed) bool { return x == f })
 	for _, s := range f.users {

@@ -22,6 +22,7 @@ type mdt struct {
 	queue    []*groups.Stream // that wait for a catch-up to be free
 	lastRead uint64
 	foremost *track // that was found to be far enough ahead last time
+	dirty    bool   // what is durable of it is to be written
 	holes    []hole // not yet known to be empty, by index
 	clear    clearing
 }
@@ -36,8 +37,11 @@ type hole struct {
 
 // clearing is how far an MDT is cleared.
 //
-// Invariant: sent never falls within an epoch.
+// Invariant: sent <= onDisk <= reserved, and none of them falls within an epoch. So
+// a start after a crash knows what may have been cleared.
 type clearing struct {
+	reserved uint64 // what may be cleared, by the marks on disk
+	onDisk   uint64 // what of it the state says
 	sent     uint64 // the last clear that was sent, whatever came of it
 	at       time.Time
 	underway bool
@@ -48,7 +52,7 @@ type clearing struct {
 // openLive starts the live reading: where the foremost group goes on, or behind
 // what was read last.
 func (c *Core) openLive(m *mdt) {
-	from := m.clear.sent
+	from := m.clear.reserved
 	if len(m.tracks) == 0 {
 		from = max(from, m.lastRead)
 	}
@@ -94,7 +98,7 @@ func (c *Core) reopen(m *mdt) {
 func (c *Core) noteHoles(m *mdt, b *Batch) {
 	for _, r := range b.Holes {
 		known := slices.ContainsFunc(m.holes, func(h hole) bool { return h.From <= r.From && r.To <= h.To })
-		if known || r.To <= m.clear.sent || b != m.newest() {
+		if known || r.To <= m.clear.reserved || b != m.newest() {
 			continue
 		}
 		m.holes = append(m.holes, hole{Range: r, seen: c.now})
@@ -141,34 +145,44 @@ func (ev HoleChecked) apply(c *Core) {
 	}
 }
 
-// clear acknowledges to the MDT what every group has on disk as acknowledged.
+// clear acknowledges to the MDT what every group has on disk as acknowledged, after
+// the state says that this is going to be cleared.
 func (c *Core) clear(m *mdt) {
 	k := &m.clear
-	if k.underway || len(m.tracks) == 0 || c.now.Sub(k.at) < c.cfg.ClearEvery {
+	if target := m.clearable(); target > k.reserved {
+		k.reserved = target
+		c.touchMDT(m)
+	}
+	since := c.now.Sub(k.at)
+	switch {
+	case k.underway, k.onDisk == 0, k.onDisk <= k.refused, since < c.cfg.ClearEvery:
+		return
+	case k.again && since < c.cfg.RetryAfter:
+		return
+	case k.onDisk == k.sent && !k.again && since < c.cfg.ClearAgain:
 		return
 	}
-	target := m.floor()
+	k.sent, k.at, k.underway, k.again = k.onDisk, c.now, true, false
+	c.emit(Clear{MDT: m.id, Epoch: m.epoch, Index: k.sent})
+}
+
+// clearable is the smallest durable mark of all groups; 0 without groups.
+func (m *mdt) clearable() uint64 {
+	if len(m.tracks) == 0 {
+		return 0
+	}
+	target := min(m.floor(), m.lastRead)
 	for _, t := range slices.Concat(m.tracks, m.leaving) {
 		target = min(target, t.durable)
 	}
-	target = min(target, m.lastRead)
-	switch {
-	case target == 0 || target < k.sent || target <= k.refused:
-		return
-	case target == k.sent && !k.again && c.now.Sub(k.at) < c.cfg.ClearAgain:
-		return
-	case k.again && c.now.Sub(k.at) < c.cfg.RetryAfter:
-		return
-	}
-	k.sent, k.at, k.underway, k.again = target, c.now, true, false
-	c.emit(Clear{MDT: m.id, Index: target})
+	return target
 }
 
 // apply hears what came of a clear. EINVAL and ENOENT are never simply repeated:
 // some Lustre versions destroy users then (ABI 9.2).
 func (ev Cleared) apply(c *Core) {
 	m := c.mdts[ev.MDT]
-	if m == nil {
+	if m == nil || m.epoch != ev.Epoch {
 		return
 	}
 	k := &m.clear
@@ -183,4 +197,73 @@ func (ev Cleared) apply(c *Core) {
 		k.again = true
 		c.emit(Alarm{MDT: m.id, Text: fmt.Sprintf("could not clear %d: %v", ev.Index, ev.Err)})
 	}
+}
+
+// apply tells every group what it lost. Its way goes over the purged range like
+// over any other that has no records.
+func (ev Purged) apply(c *Core) {
+	m := c.mdts[ev.MDT]
+	if m == nil {
+		return
+	}
+	for _, t := range m.tracks {
+		c.tellLost(t, ev.To)
+	}
+}
+
+// tellLost reports, once, that what a track has not acknowledged up to to is gone.
+func (c *Core) tellLost(t *track, to uint64) {
+	from := max(t.Mark(), t.lost)
+	if from >= to {
+		return
+	}
+	t.lost = to
+	c.emit(Lost{Group: t.group.Config.Name, MDT: t.mdt.id, Epoch: t.mdt.epoch, Range: Range{from, to}})
+}
+
+// apply begins a new epoch: every group's way through the MDT starts at 0, and so
+// does the clear. What was on its way for the old epoch is ignored when it comes.
+func (ev Reset) apply(c *Core) {
+	m := c.mdts[ev.MDT]
+	if m == nil || ev.Epoch <= m.epoch {
+		return
+	}
+	for _, t := range m.tracks {
+		c.tellLost(t, m.lastRead)
+	}
+	c.closeFeeds(m)
+	m.epoch, m.lastRead, m.holes, m.leaving = ev.Epoch, 0, nil, nil
+	m.clear = clearing{at: c.now}
+	for _, t := range m.tracks {
+		c.startAt(t, 0)
+		t.durable, t.ceiling, t.before, t.wanted, t.lost = 0, 0, 0, 0, 0
+	}
+	c.touchMDT(m)
+	c.writeState(true)
+	c.openLive(m)
+	for _, t := range m.tracks {
+		c.collect(t.group)
+	}
+}
+
+// startAt lets a group go on elsewhere: its leases in the MDT end.
+func (c *Core) startAt(t *track, index uint64) {
+	for _, s := range slices.Clone(t.Streams()) {
+		c.leaveFeed(s)
+	}
+	if err := t.group.Seek(t.mdt.id, index); err != nil {
+		panic(err) // the group has a track there, or t would not exist
+	}
+	t.Track = t.group.Track(t.mdt.id)
+	t.seek = true
+	c.touch(t)
+}
+
+// closeFeeds ends all readings of the MDT.
+func (c *Core) closeFeeds(m *mdt) {
+	for _, f := range slices.Clone(m.catchUps) {
+		c.closeFeed(f)
+	}
+	m.reopenAt = time.Time{}
+	c.closeFeed(m.live)
 }

@@ -13,7 +13,7 @@ func (ev CreateGroup) apply(c *Core) {
 	}
 	g := c.addGroup(GroupState{Config: ev.Config, Start: ev.Start}, false)
 	for _, m := range c.order {
-		start := m.clear.sent
+		start := m.clear.reserved
 		if ev.Start == Latest {
 			start = max(start, m.lastRead)
 		}
@@ -85,18 +85,41 @@ func (ev Seek) apply(c *Core) {
 	if t == nil {
 		return
 	}
-	index := max(ev.Index, t.mdt.clear.sent)
-	for _, s := range slices.Clone(t.Streams()) {
-		c.leaveFeed(s)
-	}
-	if err := t.group.Seek(ev.MDT, index); err != nil {
-		return // cannot be: the track is there
-	}
-	t.Track = t.group.Track(ev.MDT)
-	t.seek = true
+	index := max(ev.Index, t.mdt.clear.reserved)
+	c.startAt(t, index)
 	t.durable = min(t.durable, index) // from now on it holds the clear back
-	c.touch(t)
 	c.collect(t.group)
+}
+
+func (ev AddMDT) apply(c *Core) {
+	if c.mdts[ev.State.MDT] != nil {
+		return
+	}
+	m := c.addMDT(ev.State, nil)
+	c.touchMDT(m)
+	for _, t := range m.tracks {
+		c.touch(t)
+	}
+}
+
+// apply stops serving an MDT: its readings end, and every group's way through it.
+func (ev RemoveMDT) apply(c *Core) {
+	m := c.mdts[ev.MDT]
+	if m == nil {
+		return
+	}
+	for _, t := range slices.Clone(m.tracks) {
+		c.dropTrack(t)
+		t.group.tracks = slices.DeleteFunc(t.group.tracks, func(x *track) bool { return x == t })
+		if err := t.group.RemoveMDT(m.id); err != nil {
+			panic(err) // the group has a track there, or t would not exist
+		}
+		c.collect(t.group)
+	}
+	c.closeFeeds(m)
+	delete(c.mdts, m.id)
+	c.order = slices.DeleteFunc(c.order, func(x *mdt) bool { return x == m })
+	c.persist.removed = append(c.persist.removed, m.id)
 }
 
 func (ev Skip) apply(c *Core) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -51,11 +52,18 @@ type pending struct {
 
 type worldMDT struct {
 	id      groups.MDT
+	epoch   Epoch
 	records []uint64
 	keys    map[uint64][]groups.Slot
 	last    uint64
-	cleared uint64
+	cleared uint64 // by us
+	purged  uint64 // by Lustre itself
+	removed bool   // lcapd does not serve it
+	again   bool   // it was removed once: lcapd does not know what it delivered then
 }
+
+// gone is the highest index that can no longer be read.
+func (m *worldMDT) gone() uint64 { return max(m.cleared, m.purged) }
 
 type worldReader struct {
 	id      ReaderID
@@ -85,6 +93,7 @@ type worldMember struct {
 type disk struct {
 	groups map[string]GroupState
 	marks  map[string]MarkState
+	mdts   map[groups.MDT]MDTState
 	broken bool
 }
 
@@ -94,7 +103,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		t: t, seed: seed, rng: rng, now: time.Unix(1000, 0),
 		readers: make(map[ReaderID]*worldReader),
 		groups:  make(map[string]*worldGroup),
-		disk:    disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState)},
+		disk:    disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState), mdts: make(map[groups.MDT]MDTState)},
 	}
 	w.cfg = Config{
 		Memory: int64(rng.IntN(400) + 1), Grant: int64(rng.IntN(60) + 1), CatchUps: rng.IntN(3) + 1,
@@ -105,6 +114,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		m := &worldMDT{id: groups.MDT(i), keys: make(map[uint64][]groups.Slot)}
 		m.grow(rng, rng.IntN(150)+10)
 		w.mdts = append(w.mdts, m)
+		w.disk.mdts[m.id] = MDTState{MDT: m.id} // lcapd init
 	}
 	w.start()
 	return w
@@ -129,7 +139,10 @@ func (m *worldMDT) grow(rng *rand.Rand, n int) {
 func (w *world) start() {
 	st := State{}
 	for _, m := range w.mdts {
-		st.MDTs = append(st.MDTs, MDTState{MDT: m.id, Cleared: m.cleared})
+		s, served := w.disk.mdts[m.id]
+		if m.removed = !served; served {
+			st.MDTs = append(st.MDTs, s)
+		}
 	}
 	for _, name := range sortedKeys(w.disk.groups) {
 		st.Groups = append(st.Groups, w.disk.groups[name])
@@ -140,6 +153,19 @@ func (w *world) start() {
 	}
 	w.core = New(w.cfg, st, w.now)
 	w.carryOut()
+	for _, m := range w.mdts {
+		if !m.removed {
+			w.seeReset(m)
+			w.step(Purged{MDT: m.id, To: m.purged})
+		}
+	}
+}
+
+// seeReset is what lcapd finds when it compares the identities that it kept.
+func (w *world) seeReset(m *worldMDT) {
+	if w.core.mdts[m.id].epoch != m.epoch {
+		w.step(Reset{MDT: m.id, Epoch: m.epoch})
+	}
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -252,7 +278,7 @@ func (w *world) read(r *worldReader) {
 		w.step(ReaderEnded{Reader: r.id, Err: errors.New("EIO")})
 		return
 	}
-	from, _ := slices.BinarySearch(m.records, max(r.at, m.cleared)+1)
+	from, _ := slices.BinarySearch(m.records, max(r.at, m.gone())+1)
 	n := min(len(m.records)-from, w.rng.IntN(10)+1)
 	records := m.records[from : from+n]
 	if r.until != 0 {
@@ -270,7 +296,7 @@ func (w *world) read(r *worldReader) {
 }
 
 func (w *world) batch(m *worldMDT, r *worldReader, records []uint64) *Batch {
-	b := &Batch{MDT: m.id, From: r.at, To: r.at, Slots: new(groups.Slots), Count: len(records), Records: make([]byte, len(records))}
+	b := &Batch{MDT: m.id, Epoch: m.epoch, From: r.at, To: r.at, Slots: new(groups.Slots), Count: len(records), Records: make([]byte, len(records))}
 	prev := r.at
 	for _, index := range records {
 		if index > prev+1 {
@@ -288,7 +314,7 @@ func (w *world) batch(m *worldMDT, r *worldReader, records []uint64) *Batch {
 	}
 	// A catch-up covers up to its end, whether or not there are records.
 	if r.until != 0 {
-		i, _ := slices.BinarySearch(m.records, b.To+1)
+		i, _ := slices.BinarySearch(m.records, max(b.To, m.gone())+1)
 		if i == len(m.records) || m.records[i] > r.until {
 			b.To = r.until
 		}
@@ -326,12 +352,12 @@ func (w *world) deliver(d Deliver) {
 		w.fail("delivery of (%d,%d] from a batch of (%d,%d]", d.From, d.To, d.Batch.From, d.Batch.To)
 	}
 	mark, ok := w.disk.marks[markKey(m.group, d.MDT)]
-	if !ok || d.To > mark.Ceiling {
+	if !ok || d.To > mark.Ceiling || mark.Epoch != d.Epoch {
 		w.fail("delivery up to %d, the ceiling on disk is %d", d.To, mark.Ceiling)
 	}
 	g := w.groups[m.group]
 	for _, index := range w.covered(d) {
-		if g.acked[d.MDT][index] && d.Count == 1 && !d.MaybeRedelivered {
+		if g.acked[d.MDT][index] && d.Count == 1 && !d.MaybeRedelivered && index > w.mdts[d.MDT].purged && !w.mdts[d.MDT].again {
 			w.fail("record %d was acknowledged by %s and comes again unmarked", index, m.group)
 		}
 		if index <= w.mdts[d.MDT].cleared {
@@ -365,8 +391,18 @@ func (w *world) know(name string) {
 	for _, m := range w.mdts {
 		g.start[m.id] = w.disk.marks[markKey(name, m.id)].Mark
 		g.acked[m.id] = make(map[uint64]bool)
+		g.excuse(m)
 	}
 	w.groups[name] = g
+}
+
+// excuse takes what Lustre purged for acknowledged: the group cannot get it any more.
+func (g *worldGroup) excuse(m *worldMDT) {
+	for _, index := range m.records {
+		if index <= m.purged {
+			g.acked[m.id][index] = true
+		}
+	}
 }
 
 func markKey(group string, id groups.MDT) string { return fmt.Sprintf("%s/%d", group, id) }
@@ -396,12 +432,32 @@ func (d *disk) write(w *world, u Update) {
 			delete(d.marks, markKey(name, m.id))
 		}
 	}
+	for _, id := range u.Removed {
+		delete(d.mdts, id)
+		for key, s := range d.marks {
+			if s.MDT == id {
+				delete(d.marks, key)
+			}
+		}
+	}
+	for _, s := range u.MDTs {
+		old, had := d.mdts[s.MDT]
+		if had && s.Epoch == old.Epoch && s.Cleared < old.Cleared {
+			w.fail("the clear of MDT %d falls from %d to %d", s.MDT, old.Cleared, s.Cleared)
+		}
+		if !had { // added: every group owes what is not cleared
+			for _, g := range w.groups {
+				g.start[s.MDT] = s.Cleared
+			}
+		}
+		d.mdts[s.MDT] = s
+	}
 	for _, g := range u.Groups {
 		d.groups[g.Config.Name] = g
 	}
 	for _, s := range u.Marks {
 		key := markKey(s.Group, s.MDT)
-		if old, ok := d.marks[key]; ok && s.Mark < old.Mark && !s.Seek {
+		if old, ok := d.marks[key]; ok && s.Mark < old.Mark && s.Epoch == old.Epoch && !s.Seek {
 			w.fail("the mark of %s falls from %d to %d", key, old.Mark, s.Mark)
 		}
 		d.marks[key] = s
@@ -419,29 +475,33 @@ func (w *world) clear(o Clear) {
 		w.fail("illegal clear %d of MDT %d, whose last index is %d", o.Index, m.id, m.last)
 	}
 	for name, g := range w.groups {
-		if on := w.disk.marks[markKey(name, m.id)]; o.Index > on.Mark {
+		if on := w.disk.marks[markKey(name, m.id)]; o.Index > on.Mark || on.Epoch != m.epoch {
 			w.fail("clear %d of MDT %d, but on disk %s has %d", o.Index, m.id, name, on.Mark)
 		}
 		for _, index := range m.records {
 			if index > g.start[m.id] && index <= o.Index && !g.acked[m.id][index] {
-				w.fail("clear %d of MDT %d, but %s has not acknowledged %d", o.Index, m.id, name, index)
+				w.fail("clear %d of MDT %d, but %s, which starts at %d, has not acknowledged %d", o.Index, m.id, name, g.start[m.id], index)
 			}
 		}
 	}
-	w.later("mdt", func() {
+	w.later(mdtLane(m), func() {
 		var err error
 		switch {
 		case !w.calm && w.rng.IntN(15) == 0:
 			err = syscall.EIO
+		case o.Epoch != m.epoch:
+			err = syscall.EINVAL // the driver does not send it
 		case o.Index < m.cleared:
 			err = syscall.EINVAL
 		default:
 			m.cleared = o.Index
 		}
 		w.note("clear MDT %d up to %d: %v", m.id, o.Index, err)
-		w.step(Cleared{MDT: m.id, Index: o.Index, Err: err})
+		w.step(Cleared{MDT: m.id, Epoch: o.Epoch, Index: o.Index, Err: err})
 	})
 }
+
+func mdtLane(m *worldMDT) string { return fmt.Sprint("mdt", m.id) }
 
 // check checks the memory limit.
 func (w *world) check() {
@@ -498,7 +558,7 @@ func (w *world) ack(m *worldMember) {
 func (w *world) crash() {
 	w.note("lcapd crashes")
 	for _, p := range w.pending {
-		if (p.lane == "disk" || p.lane == "mdt") && w.rng.IntN(2) == 0 {
+		if (p.lane == "disk" || strings.HasPrefix(p.lane, "mdt")) && w.rng.IntN(2) == 0 {
 			w.core = New(w.cfg, State{}, w.now) // nobody hears the answer
 			p.do()
 		}
@@ -524,6 +584,8 @@ func (w *world) act() {
 		w.disk.broken = !w.disk.broken
 	case n < 17:
 		w.deleteGroup()
+	case n < 18:
+		w.upset(w.mdts[w.rng.IntN(len(w.mdts))])
 	case n < 25:
 		w.tick(time.Duration(w.rng.IntN(1500)) * time.Millisecond)
 	case n < 50:
@@ -535,6 +597,77 @@ func (w *world) act() {
 	default:
 		w.arrive()
 	}
+}
+
+// upset is what happens to an MDT that is not ours to decide.
+func (w *world) upset(m *worldMDT) {
+	switch w.rng.IntN(6) {
+	case 0:
+		w.reset(m)
+	case 1:
+		w.purge(m, m.gone()+uint64(w.rng.IntN(int(m.last-m.gone())+1)))
+	case 2:
+		if !m.removed {
+			w.note("remove MDT %d", m.id)
+			m.removed, m.again = true, true
+			w.step(RemoveMDT{MDT: m.id})
+			w.closed(m)
+		}
+	default:
+		w.add(m)
+	}
+}
+
+// reset begins a new epoch: what the groups owed of the old one is gone.
+func (w *world) reset(m *worldMDT) {
+	w.note("reset MDT %d", m.id)
+	m.epoch++
+	m.records, m.last, m.cleared, m.purged = nil, 0, 0, 0
+	m.grow(w.rng, w.rng.IntN(50)+1)
+	for _, g := range w.groups {
+		g.start[m.id], g.acked[m.id] = 0, make(map[uint64]bool)
+	}
+	for _, x := range w.members {
+		x.open = slices.DeleteFunc(x.open, func(d Deliver) bool { return d.MDT == m.id })
+	}
+	if !m.removed {
+		w.seeReset(m)
+	}
+}
+
+// purge is Lustre dropping what we have not acknowledged; lcapd is told.
+func (w *world) purge(m *worldMDT, to uint64) {
+	w.note("MDT %d purges up to %d", m.id, to)
+	m.purged = max(m.purged, to)
+	for _, g := range w.groups {
+		g.excuse(m)
+	}
+	if !m.removed {
+		w.step(Purged{MDT: m.id, To: m.purged})
+	}
+}
+
+// closed drops the readers of an MDT that lcapd has left.
+func (w *world) closed(m *worldMDT) {
+	for id, r := range w.readers {
+		if r.mdt == m {
+			w.fail("reader %d of the removed MDT %d was left open", id, m.id)
+		}
+	}
+	for _, x := range w.members {
+		x.open = slices.DeleteFunc(x.open, func(d Deliver) bool { return d.MDT == m.id })
+	}
+}
+
+// add has lcapd serve an MDT (again): every group from what was cleared on.
+func (w *world) add(m *worldMDT) {
+	underway := slices.ContainsFunc(w.pending, func(p pending) bool { return p.lane == mdtLane(m) })
+	if !m.removed || underway {
+		return // who adds an MDT knows what was cleared
+	}
+	w.note("add MDT %d", m.id)
+	m.removed = false
+	w.step(AddMDT{State: MDTState{MDT: m.id, Epoch: m.epoch, Cleared: m.cleared}})
 }
 
 func (w *world) groupConfig() groups.Config {
@@ -586,6 +719,9 @@ func (w *world) credit() {
 func (w *world) finish() {
 	w.calm = true
 	for round := range 3000 {
+		for _, m := range w.mdts {
+			w.add(m)
+		}
 		w.tick(500 * time.Millisecond)
 		for range 20 {
 			w.readSome()
@@ -615,7 +751,7 @@ func (w *world) complete() bool {
 		return true
 	}
 	for _, m := range w.mdts {
-		if m.cleared < m.last {
+		if m.gone() < m.last {
 			return false
 		}
 	}
