@@ -11,6 +11,9 @@ type Config struct {
 	Grant int64
 	// CatchUps is how many catch-up readings an MDT may have at once.
 	CatchUps int
+	// Linger is how long a catch-up that nobody uses is kept: who was only short of
+	// credit comes back to it, and to open one anew is dear.
+	Linger time.Duration
 	// CeilingStep is how many indexes the hand-out ceiling is reserved ahead.
 	CeilingStep uint64
 	// PersistEvery is how often marks are written.
@@ -31,6 +34,7 @@ var DefaultConfig = Config{
 	Memory:       1 << 30,
 	Grant:        1 << 20,
 	CatchUps:     4,
+	Linger:       2 * time.Second,
 	CeilingStep:  1 << 17,
 	PersistEvery: 200 * time.Millisecond,
 	ClearEvery:   time.Second,

@@ -38,6 +38,7 @@ type Core struct {
 	names  []string // of groups, as created
 	peers  map[Peer]*peer
 	feeds  map[ReaderID]*feed
+	tracks map[*groups.Track]*track
 
 	runnable   []*groups.Stream
 	starved    []*feed // readers that got no grant for want of memory
@@ -110,6 +111,7 @@ func New(cfg Config, st State, now time.Time) *Core {
 		groups: make(map[string]*group),
 		peers:  make(map[Peer]*peer),
 		feeds:  make(map[ReaderID]*feed),
+		tracks: make(map[*groups.Track]*track),
 	}
 	c.persist.last = now
 	for _, s := range st.Groups {
@@ -124,7 +126,7 @@ func New(cfg Config, st State, now time.Time) *Core {
 
 // addMDT starts to serve an MDT, with what is durable of it.
 func (c *Core) addMDT(s MDTState, marks []MarkState) *mdt {
-	m := &mdt{id: s.MDT, epoch: s.Epoch, lastRead: s.Read, clear: clearing{reserved: s.Cleared, onDisk: s.Cleared, sent: s.Cleared, at: c.now}}
+	m := &mdt{id: s.MDT, epoch: s.Epoch, lastRead: s.Read, clear: clearing{reserved: s.Cleared, onDisk: s.Cleared, sent: s.Cleared, at: c.now.Add(-c.cfg.RetryAfter)}}
 	c.mdts[s.MDT] = m
 	c.order = append(c.order, m)
 	for _, name := range c.names {
@@ -170,6 +172,7 @@ func (c *Core) addGroup(s GroupState, onDisk bool) *group {
 func (c *Core) addTrack(g *group, m *mdt, s MarkState) {
 	t := &track{group: g, mdt: m, durable: s.Mark, ceiling: s.Ceiling, before: s.Ceiling, wanted: s.Ceiling}
 	t.Track = g.AddMDT(m.id, s.Mark)
+	c.tracks[t.Track] = t
 	g.tracks = append(g.tracks, t)
 	m.tracks = append(m.tracks, t)
 	c.collect(g)
@@ -182,20 +185,10 @@ func (c *Core) collect(g *group) {
 		c.enqueue(s)
 	}
 	for _, t := range g.Moved() {
-		if t := c.trackOf(g, t); t != nil {
+		if t := c.tracks[t]; t != nil { // else it has ended
 			c.touch(t)
 		}
 	}
-}
-
-// trackOf returns the broker's side of a group's track; nil if it has ended.
-func (c *Core) trackOf(g *group, t *groups.Track) *track {
-	for _, own := range g.tracks {
-		if own.Track == t {
-			return own
-		}
-	}
-	return nil
 }
 
 // apply lets time pass.

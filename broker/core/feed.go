@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/lcapd/lcapd/groups"
 )
@@ -22,6 +23,7 @@ type feed struct {
 	granted  int64            // that the reader may still deliver; below 0 if it overdrew
 	waiters  []*groups.Stream // for what comes behind end
 	users    []*groups.Stream // of a catch-up: who reads here
+	left     time.Time        // when the last user of a catch-up left it
 	done     bool             // a catch-up that has read all it was to read
 	isHungry bool             // in Core.starved
 }

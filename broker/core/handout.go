@@ -40,7 +40,7 @@ func (c *Core) Work(n int) (more bool) {
 
 // work lets one stream hand out from one batch.
 func (c *Core) work(s *groups.Stream) {
-	t := c.trackOfStream(s)
+	t := c.tracks[s.Track()]
 	if t == nil || s.Gone() {
 		c.leaveFeed(s)
 		return
@@ -87,15 +87,6 @@ func (c *Core) deliver(t *track, d groups.Delivery, b *Batch) {
 	p := c.peers[d.Member]
 	p.unsent += b.Bytes()
 	c.emit(Deliver{Delivery: d, Epoch: b.Epoch, Batch: b, MaybeRedelivered: d.From < t.before})
-}
-
-// trackOfStream returns the broker's side of the stream's track.
-func (c *Core) trackOfStream(s *groups.Stream) *track {
-	g := c.groups[s.Track().Group().Config.Name]
-	if g == nil || g.Group != s.Track().Group() {
-		return nil
-	}
-	return c.trackOf(g, s.Track())
 }
 
 // batchFor finds the batch that covers what follows from: in the live window, else
@@ -174,6 +165,7 @@ func (c *Core) leaveFeed(s *groups.Stream) {
 	p.feed = nil
 	f.users = slices.DeleteFunc(f.users, func(x *groups.Stream) bool { return x == s })
 	f.waiters = slices.DeleteFunc(f.waiters, func(x *groups.Stream) bool { return x == s })
+	f.left = c.now
 	if len(f.users) > 0 {
 		c.evict(f)
 		c.grant(f)

@@ -77,7 +77,7 @@ func (c *Core) tickMDT(m *mdt) {
 		}
 	}
 	for _, f := range slices.Clone(m.catchUps) {
-		if len(f.users) == 0 && len(f.waiters) == 0 {
+		if len(f.users) == 0 && c.now.Sub(f.left) >= c.cfg.Linger {
 			c.closeFeed(f)
 		}
 	}
@@ -254,7 +254,9 @@ func (c *Core) startAt(t *track, index uint64) {
 	if err := t.group.Seek(t.mdt.id, index); err != nil {
 		panic(err) // the group has a track there, or t would not exist
 	}
+	delete(c.tracks, t.Track)
 	t.Track = t.group.Track(t.mdt.id)
+	c.tracks[t.Track] = t
 	t.seek = true
 	c.touch(t)
 }

@@ -53,6 +53,7 @@ func (c *Core) dropTrack(t *track) {
 	for _, s := range streams {
 		c.leaveFeed(s)
 	}
+	delete(c.tracks, t.Track)
 	m := t.mdt
 	m.live.waiters = slices.DeleteFunc(m.live.waiters, t.owns)
 	m.queue = slices.DeleteFunc(m.queue, t.owns)

@@ -41,7 +41,10 @@ type world struct {
 	pending []pending
 	stored  bool // a Persist is on its way
 	log     []string
-	calm    bool // no more faults: everything must come to its end
+	// delivered notes what was delivered, by group, MDT and key, if it is not nil.
+	delivered map[string][]uint64
+	most      int  // records in a batch
+	calm      bool // no more faults: everything must come to its end
 }
 
 // pending is something on its way to the core; one lane keeps its order.
@@ -100,7 +103,7 @@ type disk struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	w := &world{
-		t: t, seed: seed, rng: rng, now: time.Unix(1000, 0),
+		t: t, seed: seed, rng: rng, now: time.Unix(1000, 0), most: 10,
 		readers: make(map[ReaderID]*worldReader),
 		groups:  make(map[string]*worldGroup),
 		disk:    disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState), mdts: make(map[groups.MDT]MDTState)},
@@ -108,7 +111,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.cfg = Config{
 		Memory: int64(rng.IntN(400) + 1), Grant: int64(rng.IntN(60) + 1), CatchUps: rng.IntN(3) + 1,
 		CeilingStep: uint64(rng.IntN(100) + 1), PersistEvery: 200 * time.Millisecond, ClearEvery: time.Second,
-		ClearAgain: time.Hour, HoleDelay: 2 * time.Second, RetryAfter: 3 * time.Second,
+		ClearAgain: time.Hour, HoleDelay: 2 * time.Second, RetryAfter: 3 * time.Second, Linger: time.Second,
 	}
 	for i := range rng.IntN(3) + 1 {
 		m := &worldMDT{id: groups.MDT(i), keys: make(map[uint64][]groups.Slot)}
@@ -279,7 +282,7 @@ func (w *world) read(r *worldReader) {
 		return
 	}
 	from, _ := slices.BinarySearch(m.records, max(r.at, m.gone())+1)
-	n := min(len(m.records)-from, w.rng.IntN(10)+1)
+	n := min(len(m.records)-from, w.rng.IntN(w.most)+1)
 	records := m.records[from : from+n]
 	if r.until != 0 {
 		for len(records) > 0 && records[len(records)-1] > r.until {
@@ -362,6 +365,14 @@ func (w *world) deliver(d Deliver) {
 		}
 		if index <= w.mdts[d.MDT].cleared {
 			w.fail("record %d was cleared already", index)
+		}
+	}
+	if w.delivered != nil {
+		for _, index := range w.covered(d) {
+			for _, k := range w.mdts[d.MDT].keys[index] {
+				key := fmt.Sprintf("%s/%d/%d", m.group, d.MDT, k)
+				w.delivered[key] = append(w.delivered[key], index)
+			}
 		}
 	}
 	w.note("deliver MDT %d (%d,%d] to %d of %s", d.MDT, d.From, d.To, m.id, m.group)
@@ -506,7 +517,7 @@ func mdtLane(m *worldMDT) string { return fmt.Sprint("mdt", m.id) }
 // check checks the memory limit.
 func (w *world) check() {
 	c := w.core
-	allowed := w.cfg.Memory + int64(len(c.feeds))*(w.cfg.Grant+10)
+	allowed := w.cfg.Memory + int64(len(c.feeds))*(w.cfg.Grant+int64(w.most))
 	if c.memory > allowed || c.memory < 0 || c.granted < 0 {
 		w.fail("%d bytes of batches are kept, %d granted, %d allowed", c.memory, c.granted, allowed)
 	}
