@@ -23,8 +23,8 @@ type Batch struct {
 	Slots *groups.Slots
 	// Pairs are the records with two keys, by index.
 	Pairs []groups.Pair
-	// Holes are the ranges within (From, To] that have no record, by index; the
-	// masks and failed operations of a normal MDT make some.
+	// Holes are the ranges within (From, To] that have no record, by index. An MDT has
+	// few: failed operations leave some (ABI 10.8).
 	Holes []Range
 }
 

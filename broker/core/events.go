@@ -30,12 +30,14 @@ type (
 		Reader ReaderID
 		Err    error
 	}
-	// Cleared answers a Clear.
+	// Cleared answers a Clear. Refused says that the MDT itself said no (EINVAL,
+	// ENOENT), as opposed to an error that may pass.
 	Cleared struct {
-		MDT   groups.MDT
-		Epoch Epoch
-		Index uint64
-		Err   error
+		MDT     groups.MDT
+		Epoch   Epoch
+		Index   uint64
+		Err     error
+		Refused bool
 	}
 	// Purged: Lustre itself dropped records at or below To that we had not cleared.
 	Purged struct {
@@ -211,8 +213,9 @@ type (
 	}
 	// CheckHole reads a hole again, with a fresh reader.
 	CheckHole struct {
-		MDT  groups.MDT
-		Hole Range
+		MDT   groups.MDT
+		Epoch Epoch
+		Hole  Range
 	}
 	// Alarm is something that an operator should know.
 	Alarm struct {

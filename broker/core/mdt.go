@@ -1,10 +1,8 @@
 package core
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/lcapd/lcapd/groups"
@@ -73,7 +71,7 @@ func (c *Core) tickMDT(m *mdt) {
 		h := &m.holes[i]
 		if !h.checking && c.now.Sub(h.seen) >= c.cfg.HoleDelay {
 			h.checking = true
-			c.emit(CheckHole{MDT: m.id, Hole: h.Range})
+			c.emit(CheckHole{MDT: m.id, Epoch: m.epoch, Hole: h.Range})
 		}
 	}
 	for _, f := range slices.Clone(m.catchUps) {
@@ -178,8 +176,8 @@ func (m *mdt) clearable() uint64 {
 	return target
 }
 
-// apply hears what came of a clear. EINVAL and ENOENT are never simply repeated:
-// some Lustre versions destroy users then (ABI 9.2).
+// apply hears what came of a clear. One that the MDT refused is never simply
+// repeated: some Lustre versions destroy users then (ABI 9.2).
 func (ev Cleared) apply(c *Core) {
 	m := c.mdts[ev.MDT]
 	if m == nil || m.epoch != ev.Epoch {
@@ -190,7 +188,7 @@ func (ev Cleared) apply(c *Core) {
 	switch {
 	case ev.Err == nil:
 		return
-	case errors.Is(ev.Err, syscall.EINVAL), errors.Is(ev.Err, syscall.ENOENT):
+	case ev.Refused:
 		k.refused = ev.Index
 		c.emit(Alarm{MDT: m.id, Text: fmt.Sprintf("the MDT refused to clear %d: %v; check that the changelog user is still registered", ev.Index, ev.Err)})
 	default:

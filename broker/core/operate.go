@@ -11,7 +11,7 @@ func (ev CreateGroup) apply(c *Core) {
 	if c.groups[ev.Config.Name] != nil {
 		return
 	}
-	g := c.addGroup(GroupState{Config: ev.Config, Start: ev.Start}, false)
+	g := c.addGroup(GroupState(ev), false)
 	for _, m := range c.order {
 		start := m.clear.reserved
 		if ev.Start == Latest {

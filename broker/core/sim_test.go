@@ -508,7 +508,7 @@ func (w *world) clear(o Clear) {
 			m.cleared = o.Index
 		}
 		w.note("clear MDT %d up to %d: %v", m.id, o.Index, err)
-		w.step(Cleared{MDT: m.id, Epoch: o.Epoch, Index: o.Index, Err: err})
+		w.step(Cleared{MDT: m.id, Epoch: o.Epoch, Index: o.Index, Err: err, Refused: errors.Is(err, syscall.EINVAL)})
 	})
 }
 

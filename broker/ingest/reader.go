@@ -1,0 +1,94 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/groups"
+)
+
+// Reader reads one MDT's stream from an index on. It has one owner.
+type Reader interface {
+	// Read fills dst with whole packed records and returns their size; [io.EOF]
+	// when there is none at present.
+	Read(dst []byte) (int, error)
+	// Wait blocks until Read may have more, or ctx ends. It may return early.
+	Wait(ctx context.Context) error
+	// Close gives back what the reader holds.
+	Close() error
+}
+
+// Opener opens a reader whose first record is the first one with an index at or
+// above start that still exists.
+type Opener func(ctx context.Context, start uint64) (Reader, error)
+
+// Emit takes a sealed batch. It may block, which makes the reading wait; it must
+// end when ctx does.
+type Emit func(ctx context.Context, b *core.Batch) error
+
+const (
+	// DefaultBatchBytes keeps batches under load between 64 and 128 KiB.
+	DefaultBatchBytes = 128 << 10
+	// DefaultReadBytes is where larger reads stop being faster.
+	DefaultReadBytes = 128 << 10
+)
+
+// Options say what to read, and how.
+type Options struct {
+	MDT   groups.MDT
+	Epoch core.Epoch
+	// Start is the first index wanted; 0 counts as 1, which is the first that an
+	// MDT ever issues.
+	Start uint64
+	// Until is the last index wanted: the reading ends there. 0 stands for no end.
+	Until uint64
+	// Slots makes batches carry Slots and Pairs, which groups of the distribution
+	// fid need. It costs a tenth of the sealing, and 512 bytes a batch; to add them
+	// later, by [WithSlots], costs four times as much.
+	Slots bool
+	// AssumeEmpty takes unknown extra flags to add no bytes to a record, instead of
+	// stopping at them. A newer server may prove that wrong.
+	AssumeEmpty bool
+	// BatchBytes is how many bytes of records a batch holds at most, though at least
+	// one record; 0 stands for [DefaultBatchBytes]. ReadBytes is the size of the buffer
+	// for [Reader.Read]; 0 stands for [DefaultReadBytes].
+	BatchBytes, ReadBytes int
+}
+
+// withDefaults fills in what was left out.
+func (o Options) withDefaults() Options {
+	o.Start = max(o.Start, 1)
+	if o.BatchBytes <= 0 {
+		o.BatchBytes = DefaultBatchBytes
+	}
+	if o.ReadBytes <= 0 {
+		o.ReadBytes = DefaultReadBytes
+	}
+	return o
+}
+
+// Footprint returns how many bytes a running reader holds at most for itself, what
+// it has emitted not counted: the buffer, the records not sealed yet, and the batches
+// of one Read while Emit blocks.
+func (o Options) Footprint() int64 {
+	o = o.withDefaults()
+	return 2*int64(o.ReadBytes) + int64(o.BatchBytes)
+}
+
+// A ReadError is a failure of the source. What was read before it was emitted: a
+// new reader goes on behind Position.
+type ReadError struct {
+	MDT groups.MDT
+	// Position is the index of the last record read; Start - 1 if there was none.
+	Position uint64
+	Err      error
+}
+
+// Error implements error. The caller puts the name of the MDT in front.
+func (e *ReadError) Error() string {
+	return fmt.Sprintf("reading after index %d: %v", e.Position, e.Err)
+}
+
+// Unwrap returns the error of the source.
+func (e *ReadError) Unwrap() error { return e.Err }

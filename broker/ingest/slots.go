@@ -1,0 +1,48 @@
+package ingest
+
+import (
+	"slices"
+
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/changelog"
+	"github.com/lcapd/lcapd/groups"
+)
+
+// keys gathers what a batch says about the ordering keys of its records.
+type keys struct {
+	slots groups.Slots
+	pairs []groups.Pair
+}
+
+// add notes the keys of a record.
+func (k *keys) add(r changelog.Record) {
+	home, other, two := groups.Keys(r)
+	k.slots.Add(home)
+	if two {
+		k.slots.Add(other)
+		k.pairs = append(k.pairs, groups.Pair{Index: r.Index(), Home: home, Other: other})
+	}
+}
+
+// moveTo gives what was gathered to b, as copies of the right size, and starts anew.
+func (k *keys) moveTo(b *core.Batch) {
+	slots := k.slots
+	b.Slots, b.Pairs = &slots, slices.Clip(slices.Clone(k.pairs))
+	k.slots, k.pairs = groups.Slots{}, k.pairs[:0]
+}
+
+// WithSlots returns b with Slots and Pairs if it has none: a batch that was sealed
+// before a group needed them, or one that was derived from another. The records are
+// shared.
+func WithSlots(b *core.Batch) *core.Batch {
+	if b.Slots != nil {
+		return b
+	}
+	var k keys
+	for scan := changelog.NewScanner(b.Records); scan.Scan(); {
+		k.add(scan.Record())
+	}
+	withSlots := *b
+	k.moveTo(&withSlots)
+	return &withSlots
+}
