@@ -46,10 +46,15 @@ func (b *Broker) read(ctx context.Context, id core.ReaderID, source Source, opts
 				return context.Cause(ctx)
 			}
 		}
-		granted -= batch.Bytes()
+		granted -= batch.Weight()
 		return b.send(ctx, core.BatchRead{Reader: id, Batch: batch})
 	})
-	if ctx.Err() == nil && !errors.Is(err, ErrStopped) {
-		_ = b.send(ctx, core.ReaderEnded{Reader: id, Err: err}) // else nobody wants to know
+	if ctx.Err() != nil || errors.Is(err, ErrStopped) {
+		return // nobody wants to know
 	}
+	var bad *ingest.Stop
+	if errors.As(err, &bad) {
+		b.opts.Log.Error().Str("mdt", b.opts.MDTs[opts.MDT].Name).Err(err).Msg("these bytes are no changelog records; reading has stopped\n" + bad.Dump())
+	}
+	_ = b.send(ctx, core.ReaderEnded{Reader: id, Err: err, Stopped: bad != nil})
 }

@@ -31,5 +31,13 @@ type Batch struct {
 // Range is (From, To].
 type Range struct{ From, To uint64 }
 
-// Bytes returns what the batch counts for against limits.
+// Bytes returns the size of the records: what counts for credit.
 func (b *Batch) Bytes() int64 { return int64(len(b.Records)) }
+
+// Weight returns what the batch takes of the memory limit, and of a grant, in bytes:
+// its records and everything around them.
+func (b *Batch) Weight() int64 {
+	const around = 640 // the struct and the set of slots
+	const pair = 16    // of a barrier, or of a hole
+	return b.Bytes() + around + pair*int64(len(b.Pairs)+len(b.Holes))
+}

@@ -25,10 +25,12 @@ type (
 		Reader ReaderID
 		Batch  *Batch
 	}
-	// ReaderEnded: a reader came to its end (Until) or failed; it is closed.
+	// ReaderEnded: a reader came to its end (Until) or failed; it is closed. Stopped
+	// says that the stream itself is bad: reading it again does not help.
 	ReaderEnded struct {
-		Reader ReaderID
-		Err    error
+		Reader  ReaderID
+		Err     error
+		Stopped bool
 	}
 	// Cleared answers a Clear. Refused says that the MDT itself said no (EINVAL,
 	// ENOENT), as opposed to an error that may pass.
@@ -122,6 +124,8 @@ type (
 	AddMDT struct{ State MDTState }
 	// RemoveMDT stops to serve an MDT. Nothing of it is cleared any more.
 	RemoveMDT struct{ MDT groups.MDT }
+	// Restart has an MDT read again after a reader was stopped by bad records.
+	Restart struct{ MDT groups.MDT }
 	// PauseGroup stops or resumes all hand-out of a group.
 	PauseGroup struct {
 		Group  string
@@ -161,7 +165,7 @@ type (
 	}
 	// CloseReader ends a reading; what it still delivers is ignored.
 	CloseReader struct{ Reader ReaderID }
-	// Grant lets a reader deliver so many more bytes; a batch may overdraw it.
+	// Grant lets a reader deliver batches of so much more weight; one may overdraw it.
 	Grant struct {
 		Reader ReaderID
 		Bytes  int64

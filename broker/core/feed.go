@@ -87,7 +87,7 @@ func (ev BatchRead) apply(c *Core) {
 	if f == nil || b.Epoch != f.mdt.epoch {
 		return // of a reading that was closed meanwhile
 	}
-	c.setGranted(f, f.granted-b.Bytes())
+	c.setGranted(f, f.granted-b.Weight())
 	if b.From != f.end || b.To < b.From {
 		c.emit(Alarm{MDT: f.mdt.id, Text: fmt.Sprintf("reader %d delivered (%d,%d] behind %d", f.id, b.From, b.To, f.end)})
 		c.restart(f)
@@ -95,8 +95,8 @@ func (ev BatchRead) apply(c *Core) {
 	}
 	f.batches = append(f.batches, b)
 	f.end = b.To
-	f.bytes += b.Bytes()
-	c.memory += b.Bytes()
+	f.bytes += b.Weight()
+	c.memory += b.Weight()
 	if f == f.mdt.live {
 		f.mdt.lastRead = max(f.mdt.lastRead, b.To)
 		c.emit(Publish{Batch: b})
@@ -114,6 +114,9 @@ func (ev ReaderEnded) apply(c *Core) {
 	if f == nil {
 		return
 	}
+	if ev.Stopped {
+		f.mdt.stopped = true
+	}
 	if ev.Err != nil {
 		c.emit(Alarm{MDT: f.mdt.id, Text: fmt.Sprintf("reading failed at %d: %v", f.end, ev.Err)})
 		c.restart(f)
@@ -129,7 +132,8 @@ func (ev ReaderEnded) apply(c *Core) {
 }
 
 // restart replaces a reading that broke. The live one goes on where it was after a
-// pause; a catch-up is opened again by who still needs it.
+// pause, or when an operator says so if the MDT is stopped; a catch-up is opened again
+// by who still needs it.
 func (c *Core) restart(f *feed) {
 	m := f.mdt
 	if f != m.live {
@@ -169,8 +173,8 @@ func (c *Core) dropOldest(f *feed) {
 	f.batches[0] = nil
 	f.batches = f.batches[1:]
 	f.start = b.To
-	f.bytes -= b.Bytes()
-	c.memory -= b.Bytes()
+	f.bytes -= b.Weight()
+	c.memory -= b.Weight()
 }
 
 // passed tells whether some group has handed out everything up to index, or there

@@ -123,7 +123,7 @@ func (c *Core) waitFor(m *mdt, s *groups.Stream, from uint64) {
 		}
 	}
 	c.leaveFeed(s)
-	if len(m.catchUps) >= c.cfg.CatchUps && !c.closeUnused(m) {
+	if m.stopped || len(m.catchUps) >= c.cfg.CatchUps && !c.closeUnused(m) {
 		m.queue = append(m.queue, s)
 		return
 	}

@@ -16,6 +16,7 @@ type mdt struct {
 	leaving  []*track // of groups whose deletion is not on disk yet: they still count for the clear
 	live     *feed
 	reopenAt time.Time // when the live reading starts again; zero while it runs
+	stopped  bool      // what it shows are no records: nothing is read until Restart
 	catchUps []*feed
 	queue    []*groups.Stream // that wait for a catch-up to be free
 	lastRead uint64
@@ -63,7 +64,7 @@ func (c *Core) openLive(m *mdt) {
 
 // tickMDT does what is due.
 func (c *Core) tickMDT(m *mdt) {
-	if !m.reopenAt.IsZero() && !c.now.Before(m.reopenAt) {
+	if !m.stopped && !m.reopenAt.IsZero() && !c.now.Before(m.reopenAt) {
 		m.reopenAt = time.Time{}
 		c.reopen(m)
 	}
@@ -80,6 +81,17 @@ func (c *Core) tickMDT(m *mdt) {
 		}
 	}
 	c.clear(m)
+}
+
+// apply has an MDT read again that was stopped.
+func (ev Restart) apply(c *Core) {
+	m := c.mdts[ev.MDT]
+	if m == nil || !m.stopped {
+		return
+	}
+	m.stopped = false
+	c.enqueueAll(&m.queue)
+	c.tickMDT(m)
 }
 
 // reopen lets the live reading go on, with the window that it has.
@@ -264,6 +276,6 @@ func (c *Core) closeFeeds(m *mdt) {
 	for _, f := range slices.Clone(m.catchUps) {
 		c.closeFeed(f)
 	}
-	m.reopenAt = time.Time{}
+	m.reopenAt, m.stopped = time.Time{}, false
 	c.closeFeed(m.live)
 }

@@ -14,7 +14,7 @@ import (
 func TestServiceDoesNotChangeWhatIsDelivered(t *testing.T) {
 	for seed := range uint64(40) {
 		want := deliveredWith(t, seed, 1<<30, 10, 1)
-		for _, memory := range []int64{1, 40, 1 << 30} {
+		for _, memory := range []int64{1, 3000, 1 << 30} {
 			for _, most := range []int{1, 7, 60} {
 				for _, members := range []int{1, 8} {
 					got := deliveredWith(t, seed, memory, most, members)
@@ -35,7 +35,7 @@ func deliveredWith(t *testing.T, seed uint64, memory int64, most, members int) m
 	w.cfg.Memory, w.cfg.CatchUps = memory, 4
 	w.start()
 	for i, d := range []groups.Distribution{groups.RoundRobin, groups.ByMDT, groups.ByFID} {
-		w.step(CreateGroup{Config: groups.Config{Name: fmt.Sprint("g", i), Distribution: d, InFlight: 50}, Start: Earliest})
+		w.step(CreateGroup{Config: groups.Config{Name: fmt.Sprint("g", i), Distribution: d, InFlight: 50 * recordSize}, Start: Earliest})
 		for m := range members {
 			w.join(fmt.Sprint("g", i), fmt.Sprint("m", m), "s")
 		}

@@ -24,6 +24,9 @@ var (
 	firstSeed = flag.Uint64("seed", 0, "the first of them")
 )
 
+// recordSize is what a made-up record weighs, in bytes.
+const recordSize = 100
+
 type world struct {
 	t    *testing.T
 	seed uint64
@@ -109,7 +112,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		disk:    disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState), mdts: make(map[groups.MDT]MDTState)},
 	}
 	w.cfg = Config{
-		Memory: int64(rng.IntN(400) + 1), Grant: int64(rng.IntN(60) + 1), CatchUps: rng.IntN(3) + 1,
+		Memory: int64(rng.IntN(60)*1500 + 1), Grant: int64(rng.IntN(60)*recordSize + 1), CatchUps: rng.IntN(3) + 1,
 		CeilingStep: uint64(rng.IntN(100) + 1), PersistEvery: 200 * time.Millisecond, ClearEvery: time.Second,
 		ClearAgain: time.Hour, HoleDelay: 2 * time.Second, RetryAfter: 3 * time.Second, Linger: time.Second,
 	}
@@ -278,7 +281,7 @@ func (w *world) read(r *worldReader) {
 	if !w.calm && w.rng.IntN(60) == 0 {
 		delete(w.readers, r.id)
 		w.note("reader %d fails", r.id)
-		w.step(ReaderEnded{Reader: r.id, Err: errors.New("EIO")})
+		w.step(ReaderEnded{Reader: r.id, Err: errors.New("EIO"), Stopped: w.rng.IntN(4) == 0})
 		return
 	}
 	from, _ := slices.BinarySearch(m.records, max(r.at, m.gone())+1)
@@ -294,12 +297,12 @@ func (w *world) read(r *worldReader) {
 		return // nothing new
 	}
 	r.at = b.To
-	r.granted -= b.Bytes()
+	r.granted -= b.Weight()
 	w.step(BatchRead{Reader: r.id, Batch: b})
 }
 
 func (w *world) batch(m *worldMDT, r *worldReader, records []uint64) *Batch {
-	b := &Batch{MDT: m.id, Epoch: m.epoch, From: r.at, To: r.at, Slots: new(groups.Slots), Count: len(records), Records: make([]byte, len(records))}
+	b := &Batch{MDT: m.id, Epoch: m.epoch, From: r.at, To: r.at, Slots: new(groups.Slots), Count: len(records), Records: make([]byte, len(records)*recordSize)}
 	prev := r.at
 	for _, index := range records {
 		if index > prev+1 {
@@ -517,7 +520,7 @@ func mdtLane(m *worldMDT) string { return fmt.Sprint("mdt", m.id) }
 // check checks the memory limit.
 func (w *world) check() {
 	c := w.core
-	allowed := w.cfg.Memory + int64(len(c.feeds))*(w.cfg.Grant+int64(w.most))
+	allowed := w.cfg.Memory + int64(len(c.feeds))*(w.cfg.Grant+int64(w.most)*(recordSize+32)+640)
 	if c.memory > allowed || c.memory < 0 || c.granted < 0 {
 		w.fail("%d bytes of batches are kept, %d granted, %d allowed", c.memory, c.granted, allowed)
 	}
@@ -684,7 +687,7 @@ func (w *world) add(m *worldMDT) {
 func (w *world) groupConfig() groups.Config {
 	return groups.Config{
 		Name: fmt.Sprintf("g%d", w.rng.IntN(3)), Distribution: groups.Distribution(w.rng.IntN(3)),
-		InFlight: int64(w.rng.IntN(100) + 5), Lease: time.Hour,
+		InFlight: int64(w.rng.IntN(100)*recordSize + 5), Lease: time.Hour,
 	}
 }
 
@@ -732,6 +735,7 @@ func (w *world) finish() {
 	for round := range 3000 {
 		for _, m := range w.mdts {
 			w.add(m)
+			w.step(Restart{MDT: m.id})
 		}
 		w.tick(500 * time.Millisecond)
 		for range 20 {
