@@ -8,7 +8,11 @@ GOTESTFLAGS ?=
 # For fuzz: how long each target runs, as go test -fuzztime takes it: 5s, 10m, 1000x.
 FUZZTIME ?= 5s
 
-.PHONY: help build test bench fuzz fmt vet staticcheck check all
+# For simulate: how many seeds, and the first of them.
+SEEDS ?= 20000
+SEED  ?= 0
+
+.PHONY: help build test bench fuzz simulate fmt vet staticcheck check all
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -24,6 +28,9 @@ bench: ## run all benchmarks
 
 fuzz: ## run every fuzz target for FUZZTIME (5s)
 	@.ci/fuzz $(FUZZTIME)
+
+simulate: ## run the simulations with more seeds (SEEDS=20000 SEED=0)
+	go test -timeout 0 -run 'TestSimulation$$' ./groups ./broker/core -args -seeds $(SEEDS) -seed $(SEED)
 
 fmt: ## fail if gofmt would change a file
 	@files="$$(find . -name '*.go' -not -path '*/testdata/*' -exec gofmt -l {} +)"; \
