@@ -99,9 +99,9 @@ func (ev BatchRead) apply(c *Core) {
 	c.memory += b.Weight()
 	if f == f.mdt.live {
 		f.mdt.lastRead = max(f.mdt.lastRead, b.To)
+		c.noteHoles(f.mdt, b)
 		c.emit(Publish{Batch: b})
 	}
-	c.noteHoles(f.mdt, b)
 	c.enqueueAll(&f.waiters)
 	c.evict(f)
 	c.grant(f)

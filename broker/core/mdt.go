@@ -22,7 +22,7 @@ type mdt struct {
 	lastRead uint64
 	foremost *track // that was found to be far enough ahead last time
 	dirty    bool   // what is durable of it is to be written
-	holes    []hole // not yet known to be empty, by index
+	holes    []hole // not yet known to be empty, by index: the live reading finds them so
 	clear    clearing
 }
 
@@ -68,13 +68,7 @@ func (c *Core) tickMDT(m *mdt) {
 		m.reopenAt = time.Time{}
 		c.reopen(m)
 	}
-	for i := range m.holes {
-		h := &m.holes[i]
-		if !h.checking && c.now.Sub(h.seen) >= c.cfg.HoleDelay {
-			h.checking = true
-			c.emit(CheckHole{MDT: m.id, Epoch: m.epoch, Hole: h.Range})
-		}
-	}
+	c.checkHoles(m)
 	for _, f := range slices.Clone(m.catchUps) {
 		if len(f.users) == 0 && c.now.Sub(f.left) >= c.cfg.Linger {
 			c.closeFeed(f)
@@ -104,33 +98,38 @@ func (c *Core) reopen(m *mdt) {
 	c.grant(f)
 }
 
-// noteHoles remembers the holes of a batch, once.
+// noteHoles remembers the holes of a batch of the live reading, which sees each once.
+// Catch-ups read what lies below the marks on disk, and no mark is above a hole that
+// was not looked at twice.
 func (c *Core) noteHoles(m *mdt, b *Batch) {
 	for _, r := range b.Holes {
-		known := slices.ContainsFunc(m.holes, func(h hole) bool { return h.From <= r.From && r.To <= h.To })
-		if known || r.To <= m.clear.reserved || b != m.newest() {
-			continue
+		if r.To > m.clear.reserved {
+			m.holes = append(m.holes, hole{Range: r, seen: c.now})
 		}
-		m.holes = append(m.holes, hole{Range: r, seen: c.now})
 	}
-}
-
-// newest returns the newest batch of the live reading.
-func (m *mdt) newest() *Batch {
-	if m.live == nil || len(m.live.batches) == 0 {
-		return nil
-	}
-	return m.live.batches[len(m.live.batches)-1]
 }
 
 // floor is what no mark on disk, and so no clear, may be above: the start of the
 // first hole that is not known to be empty.
 func (m *mdt) floor() uint64 {
-	low := ^uint64(0)
-	for _, h := range m.holes {
-		low = min(low, h.From)
+	if len(m.holes) == 0 {
+		return ^uint64(0)
 	}
-	return low
+	return m.holes[0].From
+}
+
+// checkHoles asks for a second look at the holes that are due.
+func (c *Core) checkHoles(m *mdt) {
+	for i := range m.holes {
+		h := &m.holes[i]
+		if c.now.Sub(h.seen) < c.cfg.HoleDelay {
+			continue
+		}
+		if !h.checking {
+			h.checking = true
+			c.emit(CheckHole{MDT: m.id, Epoch: m.epoch, Hole: h.Range})
+		}
+	}
 }
 
 // apply ends the wait for a hole: an empty one is forgotten. Records that were
