@@ -55,14 +55,16 @@ var mayImport = map[string][]string{
 	"upstream":  {"changelog", "llog"},
 	// The conformance suite of all drivers: it imports upstream, and only tests import it.
 	"upstream/sourcetest": {"changelog", "llog", "upstream"},
-	"broker":              {"changelog", "groups", "modules", "wire", "broker/core", "broker/ingest", "broker/scatter"},
+	"broker":              {"changelog", "groups", "modules", "wire", "broker/core", "broker/ingest", "broker/scatter", "broker/state"},
 	// The core has its own row because it must not see the goroutines around it.
 	"broker/core": {"changelog", "groups", "modules", "wire"},
 	// The stages before and behind the loop have rows of their own because they must not see it.
 	"broker/ingest":  {"changelog", "groups", "broker/core"},
 	"broker/scatter": {"changelog", "groups", "broker/core"},
-	"transport":      {"wire"},
-	"client":         {"wire", "changelog", "transport"},
+	// The store has its own row because it keeps what others decide.
+	"broker/state": {"changelog", "groups"},
+	"transport":    {"wire"},
+	"client":       {"wire", "changelog", "transport"},
 	// Nothing imports these, so they may know everybody.
 	"cmd":         {anything},
 	"integration": {anything},

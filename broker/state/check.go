@@ -1,0 +1,91 @@
+package state
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxName is the longest name of a group, an MDT, a user or a file system, in bytes.
+const MaxName = 255
+
+// newID returns 128 random bits in hexadecimal.
+func newID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+}
+
+// checkName refuses what cannot be part of a key.
+func checkName(what, name string) error {
+	switch {
+	case name == "":
+		return invalid("the %s has no name", what)
+	case len(name) > MaxName:
+		return invalid("the name of the %s has %d bytes, at most %d are allowed: %.40q...", what, len(name), MaxName, name)
+	case strings.ContainsRune(name, 0) || !utf8.ValidString(name):
+		return invalid("the name of the %s is not plain text: %q", what, name)
+	}
+	return nil
+}
+
+// checkText refuses what JSON would change.
+func checkText(what, text string) error {
+	if !utf8.ValidString(text) {
+		return invalid("the %s is not UTF-8: %.40q", what, text)
+	}
+	return nil
+}
+
+func checkIdentity(id Identity) error {
+	if err := checkName("file system", id.FileSystem); err != nil {
+		return err
+	}
+	return checkText("id", id.ID)
+}
+
+func checkGroup(g Group) error {
+	if err := checkName("group", g.Name); err != nil {
+		return err
+	}
+	if g.Start != Latest && g.Start != Earliest {
+		return invalid("group %s: start %q is neither %s nor %s", g.Name, g.Start, Latest, Earliest)
+	}
+	if _, known := distributionOf(g.Distribution.String()); !known {
+		return invalid("group %s: unknown distribution %v", g.Name, g.Distribution)
+	}
+	for _, mdt := range g.MDTs {
+		if err := checkName("MDT", mdt); err != nil {
+			return fmt.Errorf("group %s: %w", g.Name, err)
+		}
+	}
+	if err := checkText("filter of group "+g.Name, g.Filter); err != nil {
+		return err
+	}
+	return checkText("chain of group "+g.Name, g.Chain)
+}
+
+func checkRecent(r Recent) error {
+	if len(r.Records) > MaxRecent {
+		return invalid("MDT %s: %d recent records, at most %d are kept", r.MDT, len(r.Records), MaxRecent)
+	}
+	for i := 1; i < len(r.Records); i++ {
+		if last, next := r.Records[i-1].Index, r.Records[i].Index; next <= last {
+			return invalid("MDT %s: the recent records are not in ascending order: %d after %d", r.MDT, next, last)
+		}
+	}
+	return nil
+}
+
+func checkTrack(t Track) error {
+	if t.AtMark.Index > t.Mark {
+		return invalid("group %s, MDT %s: the record at the mark, %d, is above it, %d", t.Group, t.MDT, t.AtMark.Index, t.Mark)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// FuzzValue decodes any bytes as every kind of value: what is accepted is encoded to
+// something that decodes to the same.
+func FuzzValue(f *testing.F) {
+	for p, value := range fuzzContent(f) {
+		f.Add(p.bucket, p.key, bodyOf(value))
+	}
+	f.Fuzz(func(t *testing.T, bucket, key string, body []byte) {
+		p := place{bucket, key}
+		var all Snapshot
+		if all.add(p, body) != nil {
+			return
+		}
+		again, err := encodeOne(all, p)
+		if err != nil {
+			t.Fatalf("%v: %x decodes to %+v, which cannot be encoded: %v", p, body, all, err)
+		}
+		var same Snapshot
+		check(t, same.add(p, again))
+		checkEqual(t, "decoded again", same, all)
+		if packed := bucket == bucketMDTs || bucket == bucketRecent || bucket == bucketTracks; packed && !bytes.Equal(again, body) {
+			t.Fatalf("%v: %x is encoded as %x", p, body, again)
+		}
+	})
+}
+
+// encodeOne encodes the one value that is in a snapshot.
+func encodeOne(all Snapshot, p place) ([]byte, error) {
+	switch {
+	case len(all.Groups) > 0:
+		return encodeGroup(all.Groups[0])
+	case len(all.MDTs) > 0:
+		return encodeMDT(all.MDTs[0]), nil
+	case len(all.Recent) > 0:
+		return encodeRecent(all.Recent[0]), nil
+	case len(all.Tracks) > 0:
+		return encodeTrack(all.Tracks[0]), nil
+	case len(all.Identity.Upstream) > 0:
+		return []byte(all.Identity.Upstream[0].User), nil
+	case p == atIdentity:
+		return encodeIdentity(all.Identity)
+	}
+	return nil, nil // the version
+}
+
+func fuzzContent(f *testing.F) content {
+	file, err := os.Open("testdata/v1.db")
+	check(f, err)
+	defer file.Close()
+	found, err := readState(file, 1<<30, thisSchema())
+	check(f, err)
+	return found.content
+}
+
+// FuzzFile reads a state file of any bytes: it is refused with a reason, or bolt can
+// work with it.
+func FuzzFile(f *testing.F) {
+	golden, err := os.ReadFile("testdata/v1.db")
+	check(f, err)
+	f.Add(golden, uint32(0), byte(0))
+	for at := range 64 {
+		f.Add(golden, uint32(at*61), byte(at))
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, file []byte, at uint32, value byte) {
+		if len(file) > 1<<20 {
+			return
+		}
+		file = bytes.Clone(file)
+		if int(at) < len(file) {
+			file[at] = value
+		}
+		if page := int(at) / pageSize; page < 2 && len(file) >= 2*pageSize {
+			refit(file, page) // or no change of a meta would ever get further
+		}
+		want, err := read(file)
+		if err != nil {
+			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrForeign) && !errors.Is(err, ErrVersion) {
+				t.Fatal(err)
+			}
+			return
+		}
+		check(t, os.WriteFile(filepath.Join(dir, fileName), file, 0o644))
+		s, err := Open(dir)
+		check(t, err)
+		checkEqual(t, "content", mustLoad(t, s), want)
+		check(t, s.Write(Update{Upstream: []Upstream{{"fuzz", "cl1"}}}))
+		checkBolt(t, s)
+		check(t, s.Close())
+		after, err := readFile(filepath.Join(dir, fileName), thisSchema())
+		check(t, err)
+		checkEqual(t, "values", after.content, s.content)
+	})
+}

@@ -1,0 +1,91 @@
+package state
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/lcapd/lcapd/changelog"
+	"github.com/lcapd/lcapd/groups"
+)
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+// goldenContent is what testdata/v1.db holds.
+func goldenContent() Snapshot {
+	return Snapshot{
+		Identity: Identity{
+			FileSystem: "lustre", ID: "00112233445566778899aabbccddeeff", Created: testTime,
+			Upstream: []Upstream{{"lustre-MDT0000", "cl1"}, {"lustre-MDT0001", "cl2-lcapd"}},
+		},
+		MDTs: []MDT{
+			{Name: "lustre-MDT0000", Epoch: 1, Cleared: 1<<40 + 5, Read: 1<<40 + 77},
+			{Name: "lustre-MDT0001", Epoch: 3},
+		},
+		Recent: []Recent{
+			{MDT: "lustre-MDT0000", Epoch: 1, Records: []RecordID{testRecord(1<<40 + 75), testRecord(1<<40 + 77)}},
+			{MDT: "lustre-MDT0001", Epoch: 3},
+		},
+		Groups: []Group{
+			{Name: "audit", Distribution: groups.RoundRobin, Start: Latest, Created: testTime, Paused: true},
+			{Name: "cache", Distribution: groups.ByFID, Start: Earliest, Created: testTime.AddDate(0, 1, 0), Chain: "coalesce"},
+			{
+				Name: "robinhood", Distribution: groups.ByMDT, Start: Earliest, Created: testTime,
+				MDTs: []string{"lustre-MDT0001", "lustre-MDT0000"}, Filter: `type == "UNLNK" && uid > 999`,
+			},
+		},
+		Tracks: []Track{
+			{Group: "audit", MDT: "lustre-MDT0000", Epoch: 1, Mark: 1<<40 + 10, Ceiling: 1<<40 + 1000, Start: 7, AtMark: testRecord(1<<40 + 9)},
+			{Group: "robinhood", MDT: "lustre-MDT0000", Epoch: 1, Mark: 1<<40 + 5, Ceiling: 1 << 40, AtMark: RecordID{
+				Index: 1<<40 + 5, Time: 1<<63 + 1, Type: changelog.TypeRenme, Target: changelog.FID{Seq: 1<<64 - 1, Oid: 1<<32 - 1, Ver: 2},
+			}},
+			{Group: "robinhood", MDT: "lustre-MDT0001", Epoch: 3},
+		},
+	}
+}
+
+// The state of schema 1 stays readable, by this lcapd and all later ones.
+func TestGolden(t *testing.T) {
+	const golden = "testdata/v1.db"
+	want := goldenContent()
+	if *update {
+		dir := filepath.Join(t.TempDir(), "state")
+		check(t, Init(dir, want.Identity))
+		s := mustOpen(t, dir)
+		check(t, s.Write(Update{Groups: want.Groups, MDTs: want.MDTs, Recent: want.Recent, Tracks: want.Tracks}))
+		check(t, os.WriteFile(golden, backup(t, s), 0o644))
+	}
+	file, err := os.ReadFile(golden)
+	check(t, err)
+	dir := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(dir, fileName), file, 0o644))
+	s := mustOpen(t, dir)
+	checkEqual(t, "content", mustLoad(t, s), want)
+	check(t, s.Write(fullUpdateOf(want)))
+	checkBolt(t, s)
+}
+
+// fullUpdateOf raises all marks by one.
+func fullUpdateOf(all Snapshot) (u Update) {
+	for _, x := range all.Tracks {
+		x.Mark++
+		u.Tracks = append(u.Tracks, x)
+	}
+	return u
+}
+
+// What is written has not changed unnoticed either.
+func TestGoldenValues(t *testing.T) {
+	file, err := os.Open("testdata/v1.db")
+	check(t, err)
+	defer file.Close()
+	found, err := readState(file, 1<<30, thisSchema())
+	check(t, err)
+	want := goldenContent()
+	c, err := firstContent(want.Identity)
+	check(t, err)
+	d := newDraft(c)
+	check(t, d.apply(Update{Groups: want.Groups, MDTs: want.MDTs, Recent: want.Recent, Tracks: want.Tracks}))
+	checkEqual(t, "values", c.with(d.changes()), found.content)
+}

@@ -1,0 +1,126 @@
+package state
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// pausing is an upgrade to a version in which all groups are paused.
+func pausing(d *draft) error {
+	for _, name := range d.keys(bucketGroups, "") {
+		body, _ := d.get(place{bucketGroups, name})
+		g, err := decodeGroup(name, body)
+		if err != nil {
+			return err
+		}
+		g.Paused = true
+		if body, err = encodeGroup(g); err != nil {
+			return err
+		}
+		d.put(place{bucketGroups, name}, body)
+	}
+	return nil
+}
+
+// renaming is an upgrade after which the file system has another name.
+func renaming(d *draft) error {
+	body, _ := d.get(atIdentity)
+	id, err := decodeIdentity(body)
+	if err != nil {
+		return err
+	}
+	id.FileSystem += "!"
+	if body, err = encodeIdentity(id); err != nil {
+		return err
+	}
+	d.put(atIdentity, body)
+	return nil
+}
+
+// openAs opens a state as a later lcapd would.
+func openAs(t *testing.T, dir string, want schema) *Store {
+	t.Helper()
+	s, err := open(dir, want)
+	check(t, err)
+	t.Cleanup(func() { check(t, s.Close()) })
+	return s
+}
+
+func TestUpgrade(t *testing.T) {
+	s := newStore(t, 2)
+	check(t, s.Write(fullUpdate(3, 2, 100)))
+	want := mustLoad(t, s)
+	check(t, s.Close())
+	third := schema{version: 3, upgrades: map[uint32]upgrade{1: pausing, 2: renaming}}
+	s = openAs(t, s.dir, third)
+	want.Identity.FileSystem += "!"
+	for i := range want.Groups {
+		want.Groups[i].Paused = true
+	}
+	checkEqual(t, "content", mustLoad(t, s), want)
+	check(t, s.Write(Update{Tracks: []Track{testTrack(1, 1, 101)}}))
+	want.Tracks[3] = testTrack(1, 1, 101)
+	check(t, s.Close())
+	s = openAs(t, s.dir, third) // upgraded once only
+	checkEqual(t, "content after opening again", mustLoad(t, s), want)
+	checkBolt(t, s)
+	check(t, s.Close())
+
+	_, err := Open(s.dir)
+	checkIs(t, err, ErrVersion)
+	checkSays(t, err, s.dir, "3", "knows 1 at most", "newer lcapd", "state.db.v1")
+	// Which is where this one finds it.
+	check(t, os.Rename(filepath.Join(s.dir, "state.db.v1"), filepath.Join(s.dir, fileName)))
+	checkEqual(t, "file system", mustLoad(t, mustOpen(t, s.dir)).Identity.FileSystem, "lustre")
+}
+
+func TestUpgradeFails(t *testing.T) {
+	s := newStore(t, 2)
+	check(t, s.Write(fullUpdate(3, 2, 100)))
+	want := mustLoad(t, s)
+	check(t, s.Close())
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		upgrades map[uint32]upgrade
+		want     error
+		says     string
+	}{
+		{nil, ErrVersion, "no way there from 1"},
+		{map[uint32]upgrade{1: pausing}, ErrVersion, "no way there from 2"},
+		{map[uint32]upgrade{1: pausing, 2: func(*draft) error { return broken }}, broken, "upgrade"},
+		{map[uint32]upgrade{1: pausing, 2: func(d *draft) error {
+			d.put(atIdentity, []byte("nonsense"))
+			return nil
+		}}, ErrDamaged, "identity"},
+	} {
+		_, err := open(s.dir, schema{version: 3, upgrades: tt.upgrades})
+		checkIs(t, err, tt.want)
+		checkSays(t, err, s.dir, tt.says)
+		checkEqual(t, "files", names(s.dir), "state.db state.lock ")
+	}
+	checkEqual(t, "content", mustLoad(t, mustOpen(t, s.dir)), want)
+}
+
+// A newer version may have any values; its number is all that is looked at.
+func TestNewerVersion(t *testing.T) {
+	s := newStore(t, 2)
+	check(t, s.bolt.transact([]change{
+		{atVersion, seal(atVersion, encodeVersion(2))},
+		{atIdentity, []byte("?")},
+		{place{"new", "key"}, []byte("?")},
+	}, sum{}))
+	check(t, s.Close())
+	_, err := Open(s.dir)
+	checkIs(t, err, ErrVersion)
+	checkIs(t, Restore(t.TempDir(), mustFile(t, filepath.Join(s.dir, fileName))), ErrVersion)
+}
+
+func mustFile(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.Open(path)
+	check(t, err)
+	t.Cleanup(func() { check(t, f.Close()) })
+	return f
+}
