@@ -375,6 +375,26 @@ func TestSegmentsRollAtAGap(t *testing.T) {
 	checkEqual(t, "next", got.First, 502)
 }
 
+// An appender that dies between sealing a segment and making the next one: what is
+// sealed stays so, for readers that have seen it are gone from it.
+func TestDeathBetweenSegments(t *testing.T) {
+	l := newLog(t)
+	register(t, l, "")
+	fill(t, l, llog.AppendOptions{SegmentSize: 1}, 1, 2)
+	check(t, os.Remove(segmentPath(l, 2))) // as if it had not come to it
+	checkLog(t, l, upTo(1, 1))
+	r := newReader(t, l, 0, nil)
+	checkRange(t, next(t, r), 1, 1)
+	blocks(t, r)
+	sealed := readFile(t, segmentPath(l, 1))
+	fill(t, l, llog.AppendOptions{Sync: llog.SyncNever}, 2, 3)
+	checkRange(t, woken(t, r), 2, 3)
+	checkLog(t, l, upTo(1, 3))
+	if !bytes.Equal(readFile(t, segmentPath(l, 1)), sealed) {
+		t.Error("the sealed segment has changed")
+	}
+}
+
 func TestAppenderClose(t *testing.T) {
 	l := newLog(t)
 	register(t, l, "")

@@ -268,6 +268,9 @@ func TestIndexesGoOnWithoutSegments(t *testing.T) {
 	clearTo(t, l, id, 9)
 	removeSegments(t, l)
 	checkEqual(t, "current index", current(t, l), 9)
+	deregister(t, l, id) // the state knows it without the cursor too
+	checkEqual(t, "current index", current(t, reopen(t, l)), 9)
+	register(t, l, "")
 	got, err := newAppender(t, l, llog.AppendOptions{}).AppendNew(context.Background(), rec(0))
 	check(t, err)
 	checkEqual(t, "next index", got.First, 10)

@@ -105,7 +105,7 @@ func TestReaderAtATornTail(t *testing.T) {
 	blocks(t, r)
 	a := newAppender(t, l, llog.AppendOptions{})
 	appendRange(t, a, 4, 4) // not 3
-	checkRange(t, next(t, r), 4, 4)
+	checkRange(t, woken(t, r), 4, 4)
 	checkEqual(t, "torn after", a.TornTail().After, 2)
 }
 
@@ -304,7 +304,7 @@ func TestFlippedHeader(t *testing.T) {
 			b[i] ^= 1 << bit
 			writeFile(t, path, b)
 			got, err := readOn(newReader(t, l, 0, nil), llog.MinRead)
-			if i >= 52 { // reserved
+			if i >= 60 { // reserved
 				check(t, err)
 				checkRange(t, got, 1, 3)
 				continue
@@ -615,8 +615,79 @@ func TestLeftovers(t *testing.T) {
 	checkEqual(t, "repaired", len(repaired), 0)
 }
 
-// A segment that is gone without having been purged is missed, not passed over;
-// nothing spins.
+// A segment file that is not there is missed by everybody who would read it, and
+// by nobody else.
+func TestMissingSegment(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		missing []uint64 // of the segments 1, 2, ... 6
+		after   uint64   // the last record before it
+		next    uint64   // the first one behind it
+	}{
+		{"first", []uint64{1}, 0, 2},
+		{"first two", []uint64{1, 2}, 0, 3},
+		{"in the middle", []uint64{3}, 2, 4},
+		{"several", []uint64{2, 3, 4}, 1, 5},
+		{"last but one", []uint64{5}, 4, 6},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := memoryLog(t)
+			id := register(t, l, "")
+			fill(t, l, llog.AppendOptions{SegmentSize: 1}, 1, 6)
+			ahead := newReader(t, l, tt.next, nil)
+			for _, base := range tt.missing {
+				check(t, os.Remove(segmentPath(l, base)))
+			}
+			file := segmentPath(l, tt.missing[len(tt.missing)-1])
+			checkDamage(t, l, llog.CorruptError{File: file, After: tt.after}, 1, tt.after+1)
+			_, tailErr := l.Tail(6)
+			_, infoErr := l.Info()
+			for _, err := range []error{tailErr, infoErr} {
+				checkIs(t, err, llog.ErrCorrupt)
+				checkSays(t, err, file, "missing", fmt.Sprint("index ", tt.next), "lcapcli llog repair")
+			}
+			tail, err := l.Tail(int(6 - tt.next + 1))
+			check(t, err)
+			checkEqual(t, "first of the tail", tail[0].Index(), tt.next)
+			got, err := readOn(ahead, llog.MinRead)
+			check(t, err)
+			checkRange(t, got, tt.next, 6)
+			repaired, err := l.Repair(context.Background())
+			check(t, err)
+			if len(repaired) != 1 || repaired[0] != (llog.Repaired{File: segmentPath(l, tt.next), Records: 1}) {
+				t.Errorf("repaired %+v", repaired)
+			}
+			left := append(upTo(1, tt.after), upTo(tt.next, 6)...)
+			checkLog(t, l, left)
+			fill(t, l, llog.AppendOptions{SegmentSize: 1}, 7, 8)
+			checkLog(t, l, append(left, 7, 8))
+			clearTo(t, l, id, 6)
+			checkLog(t, l, upTo(7, 8))
+		})
+	}
+}
+
+// Segments that were purged are not missing, even if only a part of the purge came
+// to its end.
+func TestPurgedSegmentsAreNotMissing(t *testing.T) {
+	l := memoryLog(t)
+	id := register(t, l, "")
+	fill(t, l, llog.AppendOptions{SegmentSize: 1}, 1, 6)
+	left := files(t, l)
+	clearTo(t, l, id, 4)
+	for _, base := range []uint64{2, 4} { // as if they had not been removed
+		writeFile(t, segmentPath(l, base), []byte(left[segmentPath(l, base)]))
+	}
+	checkLog(t, l, upTo(5, 6))
+	for start := range uint64(7) {
+		checkRange(t, readFrom(t, l, start), max(start, 5), 6)
+	}
+	if repaired, err := l.Repair(context.Background()); err != nil || len(repaired) > 0 {
+		t.Errorf("repaired %v, %v", repaired, err)
+	}
+}
+
+// A segment that is listed but not there is missed, not passed over; nothing spins.
 func TestVanishedSegment(t *testing.T) {
 	l := newLog(t)
 	register(t, l, "")

@@ -205,6 +205,44 @@ func TestShortWrites(t *testing.T) {
 	}
 }
 
+// Nothing is stored behind what did not fit, though the next segment had room.
+func TestShortWriteEndsTheCommit(t *testing.T) {
+	if !apart(t, nil) {
+		return
+	}
+	opts := llog.AppendOptions{SegmentSize: 2000}
+	for name, add := range map[string]func(l *llog.Log) []llog.Appended{
+		"one append": func(l *llog.Log) []llog.Appended {
+			a := newAppender(t, l, opts)
+			got, err := a.Append(context.Background(), recs(1, 60))
+			checkIs(t, err, unix.EFBIG)
+			return []llog.Appended{got}
+		},
+		"several at once": func(l *llog.Log) []llog.Appended {
+			got, errs := l.CommitTogether(opts, recs(1, 3), recs(4, 40), recs(41, 60))
+			checkEqual(t, "error of the first", errs[0], nil)
+			checkIs(t, errs[1], unix.EFBIG)
+			checkIs(t, errs[2], unix.EFBIG)
+			return got
+		},
+	} {
+		l := memoryLog(t)
+		register(t, l, "")
+		undo := limitFiles(t, 1000)
+		results := add(l)
+		undo()
+		stored := 0
+		for _, got := range results {
+			stored += got.Records
+		}
+		if stored == 0 || stored > 20 {
+			t.Fatalf("%s: stored %d", name, stored)
+		}
+		checkPrefix(t, l, uint64(stored))
+		checkEqual(t, name+": segments", len(segments(t, l)), 1)
+	}
+}
+
 // limitFiles lets no file of the process grow beyond size bytes, until undo.
 func limitFiles(t *testing.T, size int64) (undo func()) {
 	t.Helper()
@@ -340,7 +378,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	blocks(t, r)
 	readOnly(0)
 	fill(t, l, llog.AppendOptions{}, 21, 21)
-	checkRange(t, next(t, r), 21, 21)
+	checkRange(t, woken(t, r), 21, 21)
 }
 
 // An appender that is caught by a read-only file system says which file it is.

@@ -30,7 +30,8 @@
 // A segment is a header and frames, little-endian throughout:
 //
 //	  0  "LCAPLLOG" | version u32 | header size u32 | log id [16]
-//	 32  first index u64 | created, ns since 1970 u64 | crc32c of bytes 0-47 u32
+//	 32  first index u64 | that of the segment before, or 0, u64
+//	 48  created, ns since 1970 u64 | crc32c of bytes 0-55 u32
 //	 64  checkpoint: end u64 | records u64 | last index u64 | sealed u32 | crc32c u32
 //	128  frame, frame, ...
 //
@@ -42,7 +43,8 @@
 // appender vouches for the bytes: damage before it is damage; an invalid frame
 // behind it, with no valid one at the end of the file, is an append that did not
 // finish, and readers take it for the end. Sealed means that the appender will
-// never write to the segment again.
+// never write to the segment again; only then does it make the next one. That one
+// names the one before, so that a file that is missing is missed.
 //
 // # Where it differs from an MDT
 //

@@ -49,6 +49,14 @@ func blocks(t testing.TB, r *llog.Reader) {
 	t.Fatal("Wait does not wait")
 }
 
+// woken is next for a reader that something must have woken since blocks: without a
+// wake-up it fails, though there is something to read.
+func woken(t testing.TB, r *llog.Reader) []byte {
+	t.Helper()
+	check(t, r.Wait(within(t)))
+	return next(t, r)
+}
+
 func TestWaitWakes(t *testing.T) {
 	l := newLog(t)
 	id := register(t, l, "")
@@ -56,19 +64,20 @@ func TestWaitWakes(t *testing.T) {
 	blocks(t, r)
 	a := newAppender(t, l, llog.AppendOptions{SegmentSize: 300})
 	for i := uint64(1); i <= 20; i++ { // every third one in a new segment
-		woken := make(chan []byte)
-		go func() { woken <- next(t, r) }()
+		got := make(chan []byte)
+		go func() { got <- next(t, r) }()
 		time.Sleep(time.Millisecond) // as a rule it waits by now
 		appendRange(t, a, i, i)
-		checkRange(t, <-woken, i, i)
+		checkRange(t, <-got, i, i)
 	}
-	blocks(t, r)
 	clearTo(t, l, id, 20) // purges what it stands in
+	blocks(t, r)
 	appendRange(t, a, 21, 21)
-	checkRange(t, next(t, r), 21, 21)
+	checkRange(t, woken(t, r), 21, 21)
 	check(t, a.Close())
+	blocks(t, r)
 	fill(t, l, llog.AppendOptions{SegmentSize: 1}, 22, 22)
-	checkRange(t, next(t, r), 22, 22)
+	checkRange(t, woken(t, r), 22, 22)
 }
 
 // What is appended between a read and the wait is not missed.
@@ -159,16 +168,16 @@ func TestOneBellForManyLogs(t *testing.T) {
 	}
 	checkEqual(t, "inotify instances", inotifies(t)-before, 1)
 	blocks(t, readers[n-1])
-	woken := make(chan int)
+	who := make(chan int)
 	for i, r := range readers {
 		go func() {
 			next(t, r)
-			woken <- i
+			who <- i
 		}()
 	}
 	for i := n - 1; i >= 0; i-- {
 		fill(t, logs[i], llog.AppendOptions{}, 1, 1)
-		checkEqual(t, "woken reader", <-woken, i)
+		checkEqual(t, "woken reader", <-who, i)
 	}
 }
 
@@ -205,7 +214,7 @@ func TestBellAndSymbolicLinks(t *testing.T) {
 		}
 		appendRange(t, a, i, i)
 		for _, r := range readers {
-			checkRange(t, next(t, r), i, i)
+			checkRange(t, woken(t, r), i, i)
 		}
 		check(t, readers[i-1].Close()) // and the others go on
 		readers[i-1] = newReader(t, l, i+1, bell)
@@ -236,7 +245,7 @@ func TestBellAndReplacedLog(t *testing.T) {
 			r := newReader(t, l, 0, bell)
 			blocks(t, r)
 			fill(t, l, llog.AppendOptions{}, 1, 1)
-			checkRange(t, next(t, r), 1, 1)
+			checkRange(t, woken(t, r), 1, 1)
 			_, err = old.Read(make([]byte, llog.MinRead))
 			checkIs(t, err, llog.ErrReplaced)
 		})
@@ -258,5 +267,5 @@ func TestWaitWithoutDirectory(t *testing.T) {
 	blocks(t, r)
 	register(t, l, "")
 	fill(t, l, llog.AppendOptions{}, 1, 1)
-	checkRange(t, next(t, r), 1, 1)
+	checkRange(t, woken(t, r), 1, 1)
 }

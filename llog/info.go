@@ -25,10 +25,12 @@ func (l *Log) Info() (Info, error) {
 	var info Info
 	err := l.look(func(st *state, bases []uint64) (err error) {
 		info = Info{MDT: st.MDT, Users: st.Users}
+		before := uint64(0)
 		for _, base := range bases {
-			if err := l.addSegment(&info, base, st.Purged); err != nil {
+			if err := l.addSegment(&info, base, before, st.Purged); err != nil {
 				return err
 			}
+			before = base
 		}
 		info.Current, err = l.last(st, bases)
 		return err
@@ -39,13 +41,17 @@ func (l *Log) Info() (Info, error) {
 	return info, nil
 }
 
-// addSegment adds what one segment holds above purged.
-func (l *Log) addSegment(info *Info, base, purged uint64) (err error) {
+// addSegment adds what one segment holds above purged. before is the segment that
+// was found before it.
+func (l *Log) addSegment(info *Info, base, before, purged uint64) (err error) {
 	s, err := openSegment(l.dir, l.id, base, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.checkBefore(before, purged, info.Last); err != nil {
+		return err
+	}
 	if stat, err := s.f.Stat(); err == nil {
 		info.Bytes += stat.Size()
 	}

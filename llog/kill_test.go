@@ -183,7 +183,7 @@ func (k *killTest) start(role string) {
 	if err != nil {
 		k.Fatal(err)
 	}
-	stderr, err := os.CreateTemp(k.TempDir(), role)
+	stderr, err := os.CreateTemp(filepath.Dir(k.dir), role)
 	if err != nil {
 		k.Fatal(err)
 	}
@@ -402,8 +402,8 @@ func (k *killTest) describe() string {
 	info, err := k.log.Info()
 	fmt.Fprintf(&b, "info %+v %v", info, err)
 	for role, c := range k.child {
-		if text, err := os.ReadFile(c.stderr.Name()); err != nil || len(text) > 0 {
-			fmt.Fprintf(&b, "\nstderr of the %s: %s %v", role, text, err)
+		if text, err := os.ReadFile(c.stderr.Name()); err == nil && len(text) > 0 { // it is gone with the child
+			fmt.Fprintf(&b, "\nstderr of the %s: %s", role, text)
 		}
 	}
 	return b.String()

@@ -114,7 +114,7 @@ func (l *Log) update(ctx context.Context, change func(st *state, last uint64) er
 	if err := writeState(l.dir, st); err != nil {
 		return err
 	}
-	if err := l.freeSegments(st.Purged); err != nil {
+	if err := l.freeSegments(bases, st.Purged); err != nil {
 		return fmt.Errorf("the change is stored, but not all space could be freed: %w", err)
 	}
 	return nil
@@ -156,7 +156,8 @@ func (l *Log) look(f func(st *state, bases []uint64) error) error {
 	}
 }
 
-// excuse returns nil if the segment is gone because it was purged, otherwise gone.
+// excuse returns nil if the segment is gone because it was purged: all before the
+// next one is.
 func (l *Log) excuse(gone *vanishedError) error {
 	bases, err := listSegments(l.dir)
 	if err != nil {
@@ -166,8 +167,9 @@ func (l *Log) excuse(gone *vanishedError) error {
 	if err != nil {
 		return err
 	}
-	if slices.Contains(bases, gone.base) || gone.base > st.Purged {
-		return fmt.Errorf("%w; it was not freed by a purge: restore it", gone)
+	i, listed := slices.BinarySearch(bases, gone.base)
+	if listed || i == len(bases) || bases[i] > st.Purged+1 {
+		return gone.err
 	}
 	return nil
 }
@@ -210,13 +212,9 @@ func (l *Log) lastOf(base uint64) (last uint64, err error) {
 	return max(last, c.last), err
 }
 
-// freeSegments removes the segments whose records are all at or below purged.
+// freeSegments removes those of the segments whose records are all at or below purged.
 // The last one stays: the appender writes to it.
-func (l *Log) freeSegments(purged uint64) error {
-	bases, err := listSegments(l.dir)
-	if err != nil {
-		return err
-	}
+func (l *Log) freeSegments(bases []uint64, purged uint64) error {
 	for i := range len(bases) - 1 {
 		if bases[i+1] > purged+1 {
 			break

@@ -212,7 +212,7 @@ func (r *Reader) openAt(index uint64) error {
 	if !ok {
 		return io.EOF
 	}
-	return r.open(base, base < bases[len(bases)-1])
+	return r.open(base, 0, base < bases[len(bases)-1])
 }
 
 // openAfter opens the first segment behind the one with the given base; io.EOF if
@@ -229,13 +229,19 @@ func (r *Reader) openAfter(base uint64) error {
 	if err := r.leave(); err != nil {
 		return err
 	}
-	return r.open(bases[i], i < len(bases)-1)
+	return r.open(bases[i], base, i < len(bases)-1)
 }
 
-// open opens the segment base; followed says whether there is a later one. One
-// that was purged since it was listed is left out: the next look shows another.
-func (r *Reader) open(base uint64, followed bool) error {
+// open opens the segment base. before is the segment that the reader has done
+// with, 0 if none; followed says whether there is a later one. What was purged
+// since it was listed is no error: the next look shows another segment.
+func (r *Reader) open(base, before uint64, followed bool) error {
 	seg, err := openSegment(r.log.dir, r.log.id, base, os.O_RDONLY)
+	if err == nil && r.next < base {
+		if err = seg.checkBefore(before, 0, r.passed); err != nil {
+			err = errors.Join(err, seg.close())
+		}
+	}
 	var gone *vanishedError
 	if errors.As(err, &gone) {
 		return r.log.excuse(gone)
@@ -304,7 +310,11 @@ func (l *Log) Tail(n int) (records []changelog.Record, err error) {
 	err = l.look(func(st *state, bases []uint64) (err error) {
 		records = nil
 		for i := len(bases) - 1; i >= 0 && len(records) < n && err == nil; i-- {
-			records, err = l.tailOf(bases[i], st.Purged, n, records)
+			before := uint64(0)
+			if i > 0 {
+				before = bases[i-1]
+			}
+			records, err = l.tailOf(bases[i], before, st.Purged, n, records)
 		}
 		return err
 	})
@@ -316,8 +326,8 @@ func (l *Log) Tail(n int) (records []changelog.Record, err error) {
 }
 
 // tailOf appends the records of one segment, newest first, until there are n or
-// the purged ones begin.
-func (l *Log) tailOf(base, purged uint64, n int, records []changelog.Record) (_ []changelog.Record, err error) {
+// the purged ones begin. before is the segment that was found before it.
+func (l *Log) tailOf(base, before, purged uint64, n int, records []changelog.Record) (_ []changelog.Record, err error) {
 	s, err := openSegment(l.dir, l.id, base, os.O_RDONLY)
 	if err != nil {
 		return nil, err
@@ -346,6 +356,9 @@ func (l *Log) tailOf(base, purged uint64, n int, records []changelog.Record) (_ 
 			return nil, s.corrupt(start, index, err.Error())
 		}
 		records, end = append(records, rec), start
+	}
+	if len(records) < n {
+		return records, s.checkBefore(before, purged, 0)
 	}
 	return records, nil
 }

@@ -16,8 +16,8 @@ type Repaired struct {
 }
 
 // Repair rewrites the segments that are damaged: records that can be read and
-// whose indexes increase are kept, everything else is given up. Segments that are
-// whole are not touched. There must be no appender ([ErrBusy]). A damaged state
+// whose indexes increase are kept, everything else is given up, whole segments
+// that are missing too. Segments that are whole are not touched. There must be no appender ([ErrBusy]). A damaged state
 // cannot be repaired: it says what was acknowledged, and nobody may guess that.
 // Nor are segments of another log or of a newer version: those records are not ours.
 func (l *Log) Repair(ctx context.Context) (repaired []Repaired, err error) {
@@ -31,29 +31,40 @@ func (l *Log) Repair(ctx context.Context) (repaired []Repaired, err error) {
 		return nil, fmt.Errorf("repair %s: %w", l.dir, err)
 	}
 	defer func() { err = errors.Join(err, unlock(lock)) }()
-	if _, err := l.state(); err != nil {
+	st, err := l.state()
+	if err != nil {
 		return nil, err
 	}
 	bases, err := listSegments(l.dir)
 	if err != nil {
 		return nil, err
 	}
+	at := place{purged: st.Purged}
 	for i, base := range bases {
-		r, damaged, err := l.repairSegment(base, i < len(bases)-1)
+		at.base, at.sealed = base, i < len(bases)-1
+		r, damaged, err := l.repairSegment(at)
 		if err != nil {
 			return repaired, fmt.Errorf("repair %s: %w", filepath.Join(l.dir, segmentName(base)), err)
 		}
 		if damaged {
 			repaired = append(repaired, r)
 		}
+		at.before = base
 	}
 	return repaired, nil
 }
 
-// repairSegment rewrites one segment if it has to. sealed says that others follow it.
-func (l *Log) repairSegment(base uint64, sealed bool) (r Repaired, damaged bool, err error) {
-	path := filepath.Join(l.dir, segmentName(base))
-	if damaged, err = l.segmentDamaged(base, sealed); err != nil || !damaged {
+// place is where a segment stands in its log.
+type place struct {
+	base, before uint64 // before is the segment found before it, 0 if there is none
+	purged       uint64
+	sealed       bool // others follow
+}
+
+// repairSegment rewrites one segment if it has to.
+func (l *Log) repairSegment(p place) (r Repaired, damaged bool, err error) {
+	base, path := p.base, filepath.Join(l.dir, segmentName(p.base))
+	if damaged, err = l.segmentDamaged(p); err != nil || !damaged {
 		return r, false, err
 	}
 	old, err := os.ReadFile(path)
@@ -61,8 +72,8 @@ func (l *Log) repairSegment(base uint64, sealed bool) (r Repaired, damaged bool,
 		return r, false, err
 	}
 	data := make([]byte, segmentHeader, max(segmentHeader, len(old)))
-	putSegmentHeader(data, l.id, base)
-	at := checkpoint{sealed: sealed, last: base - 1}
+	putSegmentHeader(data, l.id, base, p.before)
+	at := checkpoint{sealed: p.sealed, last: base - 1}
 	if len(old) >= segmentHeader {
 		if c, ok := decodeCheckpoint(old[checkpointStart:]); ok {
 			at.last = max(at.last, c.last) // these indexes were issued, whatever is left of them
@@ -89,13 +100,16 @@ func (l *Log) repairSegment(base uint64, sealed bool) (r Repaired, damaged bool,
 	return Repaired{File: path, Records: at.records, Bytes: int64(max(segmentHeader, len(old)) - len(data))}, true, f.Close()
 }
 
-// segmentDamaged tells whether a reader would stop in the segment.
-func (l *Log) segmentDamaged(base uint64, sealed bool) (damaged bool, err error) {
-	s, err := openSegment(l.dir, l.id, base, os.O_RDONLY)
+// segmentDamaged tells whether a reader would stop in the segment, or before it.
+func (l *Log) segmentDamaged(p place) (damaged bool, err error) {
+	s, err := openSegment(l.dir, l.id, p.base, os.O_RDONLY)
 	if err != nil {
 		return repairable(err)
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.checkBefore(p.before, p.purged, 0); err != nil {
+		return repairable(err)
+	}
 	c, err := s.readCheckpoint()
 	if err != nil {
 		return false, err
@@ -104,7 +118,7 @@ func (l *Log) segmentDamaged(base uint64, sealed bool) (damaged bool, err error)
 	if err != nil {
 		return repairable(err)
 	}
-	return whole.end < c.end || sealed && !c.sealed && !c.unreadable, nil
+	return whole.end < c.end || p.sealed && !c.sealed && !c.unreadable, nil
 }
 
 // repairable returns true for the damage that a repair can get rid of, and any

@@ -200,7 +200,7 @@ func TestRepairUnderReaders(t *testing.T) {
 	check(t, err)
 	checkRange(t, got, 4, 8)
 	fill(t, l, llog.AppendOptions{}, 9, 9)
-	checkRange(t, next(t, follower), 9, 9)
+	checkRange(t, woken(t, follower), 9, 9)
 	checkRange(t, next(t, stuck), 9, 9)
 	got, err = readOn(begun, llog.MinRead)
 	check(t, err)
@@ -223,7 +223,7 @@ func TestRepairUnderAFollowerAtATornTail(t *testing.T) {
 	check(t, err)
 	checkEqual(t, "repaired", len(repaired), 1)
 	fill(t, l, llog.AppendOptions{}, 9, 9)
-	checkRange(t, next(t, follower), 9, 9)
+	checkRange(t, woken(t, follower), 9, 9)
 }
 
 // A damaged state says what was acknowledged: there is nothing to repair it from.

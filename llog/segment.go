@@ -19,12 +19,15 @@ const (
 	segmentVersion  = 1
 	segmentHeader   = 128
 	segmentSuffix   = ".seg"
+	segmentDigits   = 20
 	checkpointStart = 64
 	checkpointSize  = 32
 )
 
 // segmentName is the file name of the segment whose first record has index base.
-func segmentName(base uint64) string { return fmt.Sprintf("%020d%s", base, segmentSuffix) }
+func segmentName(base uint64) string {
+	return fmt.Sprintf("%0*d%s", segmentDigits, base, segmentSuffix)
+}
 
 // listSegments returns the first indexes of all segments in dir, ascending.
 //
@@ -32,29 +35,47 @@ func segmentName(base uint64) string { return fmt.Sprintf("%020d%s", base, segme
 // between them may be missed and the one after it found, and a reader would go
 // over the one that was missed. But all before the newest one found are there by
 // then: a second look shows them.
+//
+// And a look may miss all there is, if the old ones are purged before it comes to
+// them: tmpfs shows no name that is newer than the look. So emptiness is believed
+// only after some looks.
 func listSegments(dir string) ([]uint64, error) {
-	found, err := findSegments(dir)
-	if err != nil || len(found) == 0 {
-		return nil, err
+	const looks = 4
+	for range looks {
+		found, err := findSegments(dir)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			continue
+		}
+		newest := found[len(found)-1]
+		if found, err = findSegments(dir); err != nil {
+			return nil, err
+		}
+		found = slices.DeleteFunc(found, func(base uint64) bool { return base > newest })
+		if len(found) > 0 {
+			return found, nil
+		}
 	}
-	newest := found[len(found)-1]
-	if found, err = findSegments(dir); err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(found, func(base uint64) bool { return base > newest }), nil
+	return nil, nil
 }
 
 // findSegments is one look of [listSegments].
 func findSegments(dir string) ([]uint64, error) {
-	entries, err := os.ReadDir(dir)
+	d, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list segments: %w", err)
 	}
+	names, err := d.Readdirnames(-1)
+	if err = errors.Join(err, d.Close()); err != nil {
+		return nil, fmt.Errorf("list segments: %w", err)
+	}
 	var bases []uint64
-	for _, e := range entries {
-		digits, isSegment := strings.CutSuffix(e.Name(), segmentSuffix)
+	for _, name := range names {
+		digits, isSegment := strings.CutSuffix(name, segmentSuffix)
 		base, err := strconv.ParseUint(digits, 10, 64)
-		if isSegment && err == nil && base > 0 && segmentName(base) == e.Name() {
+		if isSegment && err == nil && base > 0 && len(digits) == segmentDigits {
 			bases = append(bases, base)
 		}
 	}
@@ -103,9 +124,10 @@ func decodeCheckpoint(b []byte) (checkpoint, bool) {
 
 // segment is an open segment file.
 type segment struct {
-	f    *os.File
-	path string
-	base uint64 // index of its first record
+	f      *os.File
+	path   string
+	base   uint64 // index of its first record
+	before uint64 // base of the segment before it, 0 if there was none
 }
 
 func (s *segment) close() error {
@@ -115,11 +137,12 @@ func (s *segment) close() error {
 	return s.f.Close()
 }
 
-// createSegment makes the segment for records from base on. It appears under its
-// name only when its header is whole, so a segment without a header is damage.
-func createSegment(dir string, id logID, base uint64, durable bool) (*segment, error) {
+// createSegment makes the segment for records from base on, behind the one whose
+// base is before. It appears under its name only when its header is whole, so a
+// segment without a header is damage.
+func createSegment(dir string, id logID, base, before uint64, durable bool) (*segment, error) {
 	header := make([]byte, segmentHeader)
-	putSegmentHeader(header, id, base)
+	putSegmentHeader(header, id, base, before)
 	copy(header[checkpointStart:], checkpoint{end: segmentHeader}.encode())
 
 	path := filepath.Join(dir, segmentName(base))
@@ -127,18 +150,19 @@ func createSegment(dir string, id logID, base uint64, durable bool) (*segment, e
 	if err != nil {
 		return nil, fmt.Errorf("create segment: %w", err)
 	}
-	return &segment{f, path, base}, nil
+	return &segment{f, path, base, before}, nil
 }
 
 // putSegmentHeader fills in what never changes about a segment.
-func putSegmentHeader(header []byte, id logID, base uint64) {
+func putSegmentHeader(header []byte, id logID, base, before uint64) {
 	copy(header, segmentMagic)
 	binary.LittleEndian.PutUint32(header[8:], segmentVersion)
 	binary.LittleEndian.PutUint32(header[12:], segmentHeader)
 	copy(header[16:], id[:])
 	binary.LittleEndian.PutUint64(header[32:], base)
-	binary.LittleEndian.PutUint64(header[40:], uint64(time.Now().UnixNano()))
-	binary.LittleEndian.PutUint32(header[48:], crc32.Checksum(header[:48], castagnoli))
+	binary.LittleEndian.PutUint64(header[40:], before)
+	binary.LittleEndian.PutUint64(header[48:], uint64(time.Now().UnixNano()))
+	binary.LittleEndian.PutUint32(header[56:], crc32.Checksum(header[:56], castagnoli))
 }
 
 // openSegment opens the segment whose first record is base and checks its header.
@@ -146,25 +170,26 @@ func openSegment(dir string, id logID, base uint64, flag int) (*segment, error) 
 	path := filepath.Join(dir, segmentName(base))
 	f, err := os.OpenFile(path, flag, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, &vanishedError{base, err}
+		return nil, &vanishedError{base, fmt.Errorf("open segment: %w; it was not freed by a purge: restore it", err)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open segment: %w", err)
 	}
-	s := &segment{f, path, base}
+	s := &segment{f: f, path: path, base: base}
 	if err := s.checkHeader(id); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return s, nil
 }
 
-// vanishedError: the segment base is not there (any more). See [Log.look].
+// vanishedError: the segment base is not there (any more). err is for when it was
+// not purged, which [Log.excuse] finds out.
 type vanishedError struct {
 	base uint64
 	err  error
 }
 
-func (e *vanishedError) Error() string { return fmt.Sprintf("open segment: %v", e.err) }
+func (e *vanishedError) Error() string { return e.err.Error() }
 
 func (e *vanishedError) Unwrap() error { return e.err }
 
@@ -189,14 +214,29 @@ func (s *segment) checkHeader(id logID) error {
 		return corrupt("this is not a segment of a changelog")
 	case binary.LittleEndian.Uint32(h[8:]) != segmentVersion:
 		return fmt.Errorf("%s: %w: %d, this program knows %d; use a newer lcapd", s.path, ErrVersion, binary.LittleEndian.Uint32(h[8:]), segmentVersion)
-	case crc32.Checksum(h[:48], castagnoli) != binary.LittleEndian.Uint32(h[48:]):
+	case crc32.Checksum(h[:56], castagnoli) != binary.LittleEndian.Uint32(h[56:]):
 		return corrupt("the header does not match its checksum")
 	case string(h[16:32]) != string(id[:]):
 		return misplaced("this segment belongs to another changelog")
 	case binary.LittleEndian.Uint64(h[32:]) != s.base:
 		return misplaced("the header says another first index than the file's name")
 	}
+	s.before = binary.LittleEndian.Uint64(h[40:])
 	return nil
+}
+
+// checkBefore fails with a vanishedError unless the segment that was made before s
+// is the one with the base found, or purged. after is for the error.
+func (s *segment) checkBefore(found, purged, after uint64) error {
+	if s.before == 0 || s.before == found || s.base-1 <= purged {
+		return nil
+	}
+	return &vanishedError{s.before, &CorruptError{
+		File:       filepath.Join(filepath.Dir(s.path), segmentName(s.before)),
+		After:      after,
+		What:       fmt.Sprintf("the file is missing; the next one begins with index %d", s.base),
+		Repairable: true,
+	}}
 }
 
 // readCheckpoint returns the checkpoint, or that of an empty segment if it is

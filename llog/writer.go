@@ -26,6 +26,7 @@ type writer struct {
 	torn *TornTail
 
 	seg      *segment
+	base     uint64     // of the last segment that was made, 0 if there was none
 	at       checkpoint // what of seg is written
 	stored   uint64     // the last index issued and written
 	last     uint64     // the last index issued, maybe still in buf
@@ -68,6 +69,7 @@ func (w *writer) openLast(base uint64) (err error) {
 	if w.seg, err = openSegment(w.log.dir, w.log.id, base, os.O_RDWR); err != nil {
 		return err
 	}
+	w.base = base
 	vouched, err := w.seg.readCheckpoint()
 	if err != nil {
 		return err
@@ -263,11 +265,11 @@ func (w *writer) roll(base uint64) error {
 			return err
 		}
 	}
-	seg, err := createSegment(w.log.dir, w.log.id, base, w.opts.Sync != SyncNever)
+	seg, err := createSegment(w.log.dir, w.log.id, base, w.base, w.opts.Sync != SyncNever)
 	if err != nil {
 		return fmt.Errorf("append to %s: %w", w.log.mdt, err)
 	}
-	w.seg, w.at = seg, checkpoint{end: segmentHeader}
+	w.seg, w.base, w.at = seg, base, checkpoint{end: segmentHeader}
 	// The next process to open the segment takes all below base for issued, even
 	// if it stays empty: see openLast.
 	w.stored = max(w.stored, base-1)
