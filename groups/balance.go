@@ -1,9 +1,13 @@
 package groups
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // rebalance gives every lane an owner, and moves as few keys as make the shares
-// of the members even. It is sticky: what is fair stays where it is.
+// of the members even. It is sticky: what is fair stays where it is. Its cost grows
+// with members and MDTs: it is for when either of them changes.
 func (g *Group) rebalance() {
 	switch g.Config.Distribution {
 	case ByMDT:
@@ -12,8 +16,6 @@ func (g *Group) rebalance() {
 		for _, t := range g.order {
 			t.balanceSlots()
 		}
-	default:
-		g.wakeAll(&g.waiting)
 	}
 }
 
@@ -39,72 +41,110 @@ func (s *Stream) target() MemberID {
 
 // give makes member the owner of the lane, at once or when it is drained.
 func (s *Stream) give(member MemberID) {
-	s.part()
-	switch {
-	case s.owner == member:
-		s.moveTo = 0
-	case len(s.leases) == 0:
-		s.owner, s.moveTo = member, 0
-	default:
-		s.moveTo = member
+	if s.owner == member || len(s.leases) == 0 {
+		s.moveAtOnce(member)
+		return
 	}
+	s.moveTo = member
 	s.wake()
+	s.track.stir(s.owner)
 }
 
-// balanceMDTs shares out whole MDTs.
+// balanceMDTs shares out whole MDTs: those without an owner first, then from who has
+// most to who has least, until no single move makes the shares more even.
 func (g *Group) balanceMDTs() {
 	load := make(map[MemberID]int)
+	servers := make(map[*Track][]MemberID, len(g.order))
 	for _, t := range g.order {
 		load[t.streams[0].target()]++
+		servers[t] = g.ids(t.MDT)
 	}
 	lightest := func(t *Track) MemberID {
-		var best MemberID
-		for _, id := range g.ids(t.MDT) {
-			if best == 0 || load[id] < load[best] {
-				best = id
-			}
+		ids := servers[t]
+		if len(ids) == 0 {
+			return 0
 		}
-		return best
+		return slices.MinFunc(ids, func(a, b MemberID) int { return cmp.Compare(load[a], load[b]) })
+	}
+	move := func(t *Track, to MemberID) {
+		load[t.streams[0].target()]--
+		load[to]++
+		t.streams[0].give(to)
 	}
 	for _, t := range g.order {
-		s := t.streams[0]
-		from, to := s.target(), lightest(t)
-		if to != 0 && (from == 0 || load[to]+1 < load[from]) {
-			load[from]--
-			load[to]++
-			s.give(to)
+		if to := lightest(t); to != 0 && t.streams[0].target() == 0 {
+			move(t, to)
 		}
+	}
+	for {
+		var heaviest *Track
+		gain := 1 // of a move that changes nothing but who has more
+		for _, t := range g.order {
+			if from := t.streams[0].target(); from != 0 && load[from]-load[lightest(t)] > gain {
+				heaviest, gain = t, load[from]-load[lightest(t)]
+			}
+		}
+		if heaviest == nil {
+			return
+		}
+		move(heaviest, lightest(heaviest))
 	}
 }
 
 // balanceSlots shares out the slots of one track: those without an owner go to who
-// has too few, then who has too many gives some away.
+// has too few, then who has too many gives some away, small lanes first, so that
+// fewer have to be split.
 func (t *Track) balanceSlots() {
 	ids := t.group.ids(t.MDT)
 	if len(ids) == 0 {
 		return
 	}
-	missing := make(map[MemberID]int, len(ids)) // slots below the fair share
-	for i, id := range ids {
-		missing[id] = SlotCount / len(ids)
-		if i < SlotCount%len(ids) {
-			missing[id]++
-		}
-	}
-	for _, s := range t.streams {
-		if owner := s.target(); owner != 0 {
-			missing[owner] -= s.keys.Count()
-		}
-	}
-	for _, s := range slices.Clone(t.streams) {
-		surplus := -missing[s.target()]
+	missing := t.missing(ids)
+	streams := slices.Clone(t.streams)
+	slices.SortStableFunc(streams, func(a, b *Stream) int { return cmp.Compare(a.keys.Count(), b.keys.Count()) })
+	for _, s := range streams {
 		if s.target() == 0 {
-			surplus = s.keys.Count()
+			t.giveAway(s, s.keys.Count(), ids, missing)
 		}
-		if surplus > 0 {
+	}
+	for _, s := range streams {
+		if surplus := -missing[s.target()]; surplus > 0 {
 			t.giveAway(s, min(surplus, s.keys.Count()), ids, missing)
 		}
 	}
+}
+
+// missing returns how many slots each member is below its share. Shares differ by
+// one if they must: who has one more keeps it, who has fewest gets one.
+func (t *Track) missing(ids []MemberID) map[MemberID]int {
+	has := make(map[MemberID]int, len(ids))
+	for _, s := range t.streams {
+		has[s.target()] += s.keys.Count()
+	}
+	fair, extra := SlotCount/len(ids), SlotCount%len(ids)
+	order := slices.Clone(ids)
+	slices.SortStableFunc(order, func(a, b MemberID) int {
+		return cmp.Or(-compareBool(has[a] > fair, has[b] > fair), cmp.Compare(has[a], has[b]))
+	})
+	missing := make(map[MemberID]int, len(ids))
+	for i, id := range order {
+		missing[id] = fair - has[id]
+		if i < extra {
+			missing[id]++
+		}
+	}
+	return missing
+}
+
+// compareBool orders false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // giveAway moves n slots of a lane to members that have too few.
@@ -127,4 +167,34 @@ func (t *Track) giveAway(s *Stream, n int, ids []MemberID, missing map[MemberID]
 		keys := *s.keys
 		t.split(s, keys.take(part), id)
 	}
+}
+
+// anotherOwner returns the member with the smallest share that could own the lane
+// instead of its owner; 0 if there is none.
+func (t *Track) anotherOwner(s *Stream) MemberID {
+	load := make(map[MemberID]int)
+	tracks := t.group.order
+	if s.keys != nil {
+		tracks = []*Track{t}
+	}
+	for _, t := range tracks {
+		for _, s := range t.streams {
+			load[s.target()] += s.size()
+		}
+	}
+	var best MemberID
+	for _, id := range t.group.ids(t.MDT) {
+		if id != s.owner && (best == 0 || load[id] < load[best]) {
+			best = id
+		}
+	}
+	return best
+}
+
+// size is what the lane counts for in a share: its slots, of mdt 1.
+func (s *Stream) size() int {
+	if s.keys == nil {
+		return 1
+	}
+	return s.keys.Count()
 }

@@ -1,27 +1,33 @@
 package groups
 
 import (
+	"container/list"
 	"fmt"
 	"slices"
 	"time"
 )
 
 // Group is a persistent consumer group: its members and its way through each MDT.
-// It has one owner, the broker's loop.
+// It has one owner, the broker's loop. The times it is given must not go back.
 type Group struct {
 	Config Config
 
-	tracks    map[MDT]*Track
-	order     []*Track // as added
-	members   map[MemberID]*member
-	byName    map[string]*member
-	leases    map[LeaseID]*lease
-	lastLease LeaseID
-	paused    bool
+	tracks  map[MDT]*Track
+	order   []*Track // as added
+	members map[MemberID]*member
+	byName  map[string]*member
+	heard   list.List // of *member: who was silent longest comes first
+	crews   []*crew   // of round-robin
+	turns   uint64    // counts turns, to tell who had his last
+	paused  bool
 
-	ready   []*member // with credit, in turn; may hold some that have none any more
-	waiting []*Stream // of pools: for a member with credit
-	delayed []*Stream // for a nack's delay
+	leases    map[LeaseID]*lease
+	open      list.List // of *lease that are not done: who made no progress for longest comes first
+	lastLease LeaseID
+
+	calls   []*line // with streams that wait and maybe credit
+	delayed line    // of streams that wait for their due time
+	nextDue time.Time
 	woken   []*Stream
 	moved   []*Track // whose mark changed
 }
@@ -30,19 +36,37 @@ type Group struct {
 type member struct {
 	id            MemberID
 	name, session string
-	serves        []MDT // nil stands for all
+	serves        []MDT // ascending; nil stands for all
 	batches       int   // credit
 	bytes         int64 // credit; may be overdrawn by one hand-out
 	heard         time.Time
-	inReady       bool
-	blocked       []*Stream // lanes that wait for its credit
+	place         *list.Element // in Group.heard
+
+	line    line   // lanes that wait for its credit
+	crew    *crew  // of round-robin
+	turn    uint64 // its last, or when it came to have credit again
+	isReady bool   // in crew.ready
 }
 
 func (m *member) hasCredit() bool { return m.batches > 0 && m.bytes > 0 }
 
-func (m *member) wait(s *Stream) { m.blocked = append(m.blocked, s) }
+// canTake returns for how many hand-outs there is credit.
+func (m *member) canTake() int {
+	if m.bytes <= 0 {
+		return 0
+	}
+	return max(m.batches, 0)
+}
 
-func (m *member) servesMDT(mdt MDT) bool { return m.serves == nil || slices.Contains(m.serves, mdt) }
+func (m *member) servesMDT(mdt MDT) bool { return servesMDT(m.serves, mdt) }
+
+func servesMDT(serves []MDT, mdt MDT) bool {
+	if serves == nil {
+		return true
+	}
+	_, found := slices.BinarySearch(serves, mdt)
+	return found
+}
 
 // New returns a group without members and tracks.
 func New(config Config) *Group {
@@ -55,8 +79,12 @@ func New(config Config) *Group {
 	}
 }
 
-// AddMDT starts a track whose mark is mark.
+// AddMDT starts a track whose mark is mark. A track that was there ends, as by
+// [Group.RemoveMDT].
 func (g *Group) AddMDT(mdt MDT, mark uint64) *Track {
+	if g.tracks[mdt] != nil {
+		_ = g.RemoveMDT(mdt) // it is there
+	}
 	t := newTrack(g, mdt, mark)
 	g.tracks[mdt] = t
 	g.order = append(g.order, t)
@@ -64,11 +92,11 @@ func (g *Group) AddMDT(mdt MDT, mark uint64) *Track {
 	return t
 }
 
-// RemoveMDT ends the track; its leases are lost.
+// RemoveMDT ends the track; its leases are lost. [ErrUnknownMDT] if there is none.
 func (g *Group) RemoveMDT(mdt MDT) error {
-	t, ok := g.tracks[mdt]
-	if !ok {
-		return fmt.Errorf("group %s: %w %d", g.Config.Name, ErrUnknownMDT, mdt)
+	t, err := g.trackOf(mdt)
+	if err != nil {
+		return err
 	}
 	t.end()
 	delete(g.tracks, mdt)
@@ -77,43 +105,54 @@ func (g *Group) RemoveMDT(mdt MDT) error {
 	return nil
 }
 
-// end drops all streams and leases of the track.
-func (t *Track) end() {
-	for id, l := range t.group.leases {
-		if l.stream.track == t {
-			delete(t.group.leases, id)
-		}
-	}
-	for _, s := range t.streams {
-		s.gone = true
-	}
-	t.streams, t.marks = nil, nil
-}
-
-// Track returns the group's track of an MDT, nil if it has none.
+// Track returns the group's track of an MDT, nil if it has none. A seek replaces it.
 func (g *Group) Track(mdt MDT) *Track { return g.tracks[mdt] }
 
-// Woken returns the streams that may be able to hand out again, some maybe more
-// than once, and forgets them.
+// trackOf returns the track of an MDT, or [ErrUnknownMDT].
+func (g *Group) trackOf(mdt MDT) (*Track, error) {
+	t := g.tracks[mdt]
+	if t == nil {
+		return nil, fmt.Errorf("group %s: %w %d", g.Config.Name, ErrUnknownMDT, mdt)
+	}
+	return t, nil
+}
+
+// Woken returns the streams that may be able to hand out again, each once, and
+// forgets them. Look after every call into the group or one of its streams, Need
+// and Take among them, until it returns none: who waits for credit is woken one by
+// one, as long as there is credit, so nobody is woken in vain.
 func (g *Group) Woken() []*Stream {
-	w := g.woken
+	g.callUp()
+	woken := g.woken
 	g.woken = nil
-	return w
+	for _, s := range woken {
+		s.woken = false
+	}
+	return slices.DeleteFunc(woken, (*Stream).Gone)
 }
 
-// Moved returns the tracks whose mark changed since the last call, some maybe more
-// than once.
+// Moved returns the tracks whose mark changed since the last call, each once, and
+// forgets them. Those that have ended are not among them.
 func (g *Group) Moved() []*Track {
-	m := g.moved
+	moved := g.moved
 	g.moved = nil
-	return m
+	for _, t := range moved {
+		t.moved = false
+	}
+	return slices.DeleteFunc(moved, func(t *Track) bool { return t.ended })
 }
 
-func (g *Group) markMoved(t *Track) { g.moved = append(g.moved, t) }
+func (g *Group) markMoved(t *Track) {
+	if !t.moved {
+		t.moved = true
+		g.moved = append(g.moved, t)
+	}
+}
 
 // Join adds a member under a connection's id. A member of the same name and
 // session is taken over: what it has in flight goes back at once. One of another
-// session keeps the name ([ErrNameInUse]).
+// session keeps the name ([ErrNameInUse]). serves lists the MDTs that the member
+// wants; nil stands for all.
 func (g *Group) Join(id MemberID, name, session string, serves []MDT, now time.Time) error {
 	if old := g.byName[name]; old != nil {
 		if old.session != session {
@@ -121,9 +160,18 @@ func (g *Group) Join(id MemberID, name, session string, serves []MDT, now time.T
 		}
 		g.remove(old)
 	}
+	if serves != nil {
+		serves = append(make([]MDT, 0, len(serves)), serves...) // even without any it is not nil
+		slices.Sort(serves)
+		serves = slices.Compact(serves)
+	}
 	m := &member{id: id, name: name, session: session, serves: serves, heard: now}
+	m.place, m.line.credit = g.heard.PushBack(m), m.canTake
 	g.members[id] = m
 	g.byName[name] = m
+	if g.Config.Distribution == RoundRobin {
+		g.enlist(m)
+	}
 	g.rebalance()
 	return nil
 }
@@ -143,90 +191,15 @@ func (g *Group) Leave(id MemberID) error {
 func (g *Group) remove(m *member) {
 	delete(g.members, m.id)
 	delete(g.byName, m.name)
-	m.batches = 0
+	g.heard.Remove(m.place)
+	m.batches = 0 // it may be in calls
+	if m.crew != nil {
+		g.discharge(m)
+	}
 	for _, t := range g.order {
 		t.lose(m.id)
 	}
-	for _, s := range m.blocked {
-		s.wake()
-	}
-	m.blocked = nil
-}
-
-// Credit lets a member take so many more hand-outs, and bytes.
-func (g *Group) Credit(id MemberID, batches int, bytes int64, now time.Time) error {
-	m, ok := g.members[id]
-	if !ok {
-		return ErrUnknownMember
-	}
-	m.heard = now
-	m.batches += batches
-	m.bytes += bytes
-	if !m.hasCredit() {
-		return nil
-	}
-	if !m.inReady {
-		m.inReady = true
-		g.ready = append(g.ready, m)
-	}
-	g.wakeAll(&m.blocked)
-	g.wakeAll(&g.waiting)
-	return nil
-}
-
-func (g *Group) wakeAll(list *[]*Stream) {
-	for _, s := range *list {
-		s.wake()
-	}
-	*list = nil
-}
-
-// charge takes one hand-out off a member's credit.
-func (g *Group) charge(id MemberID, bytes int64) {
-	m := g.members[id]
-	m.batches--
-	m.bytes -= bytes
-}
-
-// whyNoTurn tells whether some member could take the next hand-out of a pool.
-func (g *Group) whyNoTurn(s *Stream) Blocked {
-	if g.turn(s.track.MDT) != 0 {
-		return Ready
-	}
-	g.waiting = append(g.waiting, s)
-	for _, m := range g.members {
-		if m.servesMDT(s.track.MDT) {
-			return NoCredit
-		}
-	}
-	return NoMember
-}
-
-// turn returns the member whose turn it is among those with credit that serve the
-// MDT; 0 if there is none.
-func (g *Group) turn(mdt MDT) MemberID {
-	for len(g.ready) > 0 && !g.ready[0].hasCredit() {
-		g.ready[0].inReady = false
-		g.ready = g.ready[1:]
-	}
-	for _, m := range g.ready {
-		if m.hasCredit() && m.servesMDT(mdt) {
-			return m.id
-		}
-	}
-	return 0
-}
-
-// took puts a member at the end of the row, after its turn.
-func (g *Group) took(id MemberID) {
-	i := slices.IndexFunc(g.ready, func(m *member) bool { return m.id == id })
-	m := g.ready[i]
-	if i == 0 {
-		g.ready = g.ready[1:]
-	} else {
-		g.ready = slices.Delete(g.ready, i, i+1)
-	}
-	g.ready = append(g.ready, m)
+	m.line.wakeAll()
 }
 
 // Heartbeat notes that a member is alive.
@@ -235,8 +208,32 @@ func (g *Group) Heartbeat(id MemberID, now time.Time) error {
 	if !ok {
 		return ErrUnknownMember
 	}
-	m.heard = now
+	g.hear(m, now)
 	return nil
+}
+
+func (g *Group) hear(m *member, now time.Time) {
+	m.heard = now
+	g.heard.MoveToBack(m.place)
+}
+
+// Expired returns the members that gave no sign of life for the group's lease.
+// They are still members: the broker ends their connections and calls Leave. Its
+// cost grows with what it returns only.
+func (g *Group) Expired(now time.Time) []MemberID {
+	if g.Config.Lease <= 0 {
+		return nil
+	}
+	var ids []MemberID
+	for e := g.heard.Front(); e != nil; e = e.Next() {
+		m := e.Value.(*member)
+		if now.Sub(m.heard) <= g.Config.Lease {
+			break
+		}
+		ids = append(ids, m.id)
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // Ack acknowledges a lease up to and with an index.
@@ -249,13 +246,34 @@ func (g *Group) Ack(id MemberID, lease LeaseID, upTo uint64, now time.Time) erro
 	return nil
 }
 
+// Nack gives a lease back: the record at index from is the first that failed. What
+// of the lease lies below it and is not acknowledged comes again too, as only an ack
+// acknowledges. The lane, in a pool the range, waits for the delay.
+func (g *Group) Nack(id MemberID, lease LeaseID, from uint64, delay time.Duration, now time.Time) error {
+	l, err := g.leaseOf(id, lease, now)
+	switch {
+	case err != nil:
+		return err
+	case l.done(), from > l.to:
+		return nil // there is nothing to give back
+	}
+	s, due := l.stream, now.Add(delay)
+	if p := s.track.pool; p != nil {
+		p.giveBack(due, l)
+		return nil
+	}
+	s.notBefore = due
+	s.fallBack()
+	return nil
+}
+
 // leaseOf returns a lease of a member, which shows that the member is alive.
 func (g *Group) leaseOf(id MemberID, lease LeaseID, now time.Time) (*lease, error) {
 	if err := g.Heartbeat(id, now); err != nil {
 		return nil, err
 	}
 	l, ok := g.leases[lease]
-	if !ok || l.member != id {
+	if !ok || l.member.id != id {
 		return nil, ErrLeaseLost
 	}
 	return l, nil

@@ -5,20 +5,6 @@ import (
 	"time"
 )
 
-// lease is what was handed out and is not fully acknowledged, or is so above one
-// that is not. Invariant: from <= acked <= to.
-type lease struct {
-	id       LeaseID
-	member   MemberID
-	stream   *Stream
-	from, to uint64
-	acked    uint64
-	count    int       // which delivery of the range this is
-	moved    time.Time // of the last progress, or of the hand-out
-}
-
-func (l *lease) done() bool { return l.acked == l.to }
-
 // Stream is a place of a track from which records are handed out: a lane, or one
 // end of a pool. The track owns it.
 //
@@ -31,6 +17,7 @@ type Stream struct {
 	// Tag is for the broker: what it keeps about the stream.
 	Tag any
 
+	id     int    // in its track, for operators
 	keys   *Slots // of a lane of fid; nil stands for all keys
 	owner  MemberID
 	cursor uint64
@@ -40,14 +27,18 @@ type Stream struct {
 	moveTo    MemberID  // draining: the owner to be
 	after     *Stream   // split off from it, waits for it up to afterAt
 	afterAt   uint64    // the place up to which it waits
-	partner   *Stream   // to merge with, when both have drained
 	waiters   []waiter  // streams that wait for this one's mark
 	notBefore time.Time // a nack's delay
-	poisoned  bool
-	blocked   Blocked // what it was last seen to wait for
-	heapAt    int     // in track.marks
-	returns   *pool   // set for the returns end of a pool
-	gone      bool    // merged into another, or its track ended
+	poisoned  bool      // what comes next was delivered max_deliveries times
+	returns   *pool     // set for the returns end of a pool
+	gone      bool      // merged into another, or its track ended
+
+	blocked Blocked   // what it was last seen to wait for
+	waitsOn *Stream   // of Barrier and Merging: on whom
+	due     time.Time // of Delayed: until when
+	lines   []*line   // in which it stands
+	woken   bool      // in Group.woken
+	heapAt  int       // in Track.marks
 }
 
 // waiter is a stream that waits for another one's mark.
@@ -85,25 +76,30 @@ func (s *Stream) mark() uint64 {
 }
 
 // Need returns the place behind which the stream could hand out now. If it cannot,
-// it says why, and will be in [Group.Woken] when that may have changed.
+// it says why, and will be in [Group.Woken] when that may have changed. [NeedsCeiling]
+// aside, the broker need not ask it before; if there is no batch yet that covers the
+// place, that is the broker's to wait for.
 func (s *Stream) Need(now time.Time) (from uint64, why Blocked) {
-	if s.returns != nil {
-		return s.returns.need(s, now)
+	switch {
+	case s.gone:
+		why = Empty
+	case s.returns != nil:
+		from, why = s.returns.needBack(now)
+	case s.track.pool != nil:
+		from, why = s.cursor, s.track.pool.needHead()
+	default:
+		from, why = s.cursor, s.whyNot(now)
 	}
-	s.blocked = s.whyNot(now)
-	return s.cursor, s.blocked
+	s.blocked = why
+	return from, why
 }
 
-// whyNot checks all that does not depend on the records.
+// whyNot checks all that does not depend on the records, for a lane.
 func (s *Stream) whyNot(now time.Time) Blocked {
 	g := s.track.group
 	switch {
-	case s.gone:
-		return Empty
 	case g.paused:
 		return Paused
-	case s.track.pool != nil:
-		return g.whyNoTurn(s)
 	case s.moveTo != 0:
 		return Draining
 	case s.owner == 0:
@@ -111,15 +107,16 @@ func (s *Stream) whyNot(now time.Time) Blocked {
 	case s.poisoned:
 		return Poisoned
 	case now.Before(s.notBefore):
-		g.delayed = append(g.delayed, s)
-		return Delayed
-	case s.after != nil, s.partner != nil:
+		return g.delay(s, s.notBefore)
+	case s.after != nil:
 		return Draining
 	}
 	s.notBefore = time.Time{} // it is over
-	m := g.members[s.owner]
-	if !m.hasCredit() {
-		m.wait(s)
+	if !s.meet() {
+		return Merging
+	}
+	if m := g.members[s.owner]; !m.hasCredit() {
+		s.wait(&m.line)
 		return NoCredit
 	}
 	return Ready
@@ -127,126 +124,108 @@ func (s *Stream) whyNot(now time.Time) Blocked {
 
 // Take hands out what the stream may of the batch that covers the place behind
 // its cursor. ceiling is the hand-out ceiling on disk. With Ready and no lease in
-// the delivery the cursor moved over a range that has nothing for the lane.
+// the delivery the cursor moved over a range that has nothing for the stream.
 func (s *Stream) Take(p Piece, ceiling uint64, now time.Time) (d Delivery, why Blocked) {
-	if s.returns != nil {
-		return s.returns.take(s, p, ceiling, now)
-	}
-	if _, why := s.Need(now); why != Ready {
+	place, why := s.Need(now)
+	switch {
+	case why != Ready:
 		return d, why
+	case s.returns != nil:
+		d, why = s.returns.takeBack(p, ceiling, now)
+	case !p.covers(place):
+		why = Elsewhere
+	case s.track.pool != nil:
+		d, why = s.track.pool.takeHead(p, ceiling, now)
+	default:
+		d, why = s.take(p, ceiling, now)
 	}
-	d, s.blocked = s.take(p, ceiling, now)
-	return d, s.blocked
+	s.blocked = why
+	if why == Elsewhere {
+		s.wake()
+	}
+	return d, why
 }
 
+// take hands out from a lane.
 func (s *Stream) take(p Piece, ceiling uint64, now time.Time) (d Delivery, why Blocked) {
-	t := s.track
-	if t.skipped(s.cursor + 1) {
-		s.advance(s.cursor + 1)
-		return d, Ready
-	}
-	to := t.untilSkip(s.cursor, p.To)
-	to, why = s.untilBarrier(p, to)
+	t, g := s.track, s.track.group
+	to, why := s.reach(p)
 	if why != Ready || to == s.cursor {
+		return d, why // it stepped over one record, or has to wait
+	}
+	if to, why = t.mayReach(s, to); why != Ready {
 		return d, why
 	}
-	if s.keys != nil && p.Slots != nil && !s.keys.Meets(p.Slots) {
-		s.advance(to)
+	if !p.holdsFor(s.keys) {
+		s.advance(p, to, 0)
 		return d, Ready
 	}
-	count, end := s.tries.at(s.cursor)
-	to = min(to, end)
-	if limit := t.group.Config.MaxDeliveries; limit > 0 && count >= limit {
+	x := s.tries.at(s.cursor)
+	to = min(to, x.to)
+	if x.spent(g.Config.MaxDeliveries) {
 		s.poisoned = true
+		t.stir(s.owner) // who waits to merge with it need not any more
 		return d, Poisoned
 	}
-	if to, why = t.mayReach(s, s.cursor, to, ceiling); why != Ready {
-		return d, why
+	if to > ceiling {
+		s.wait(&t.low)
+		return d, NeedsCeiling
 	}
-	member := s.owner
-	if t.pool != nil {
-		member = t.group.turn(t.MDT)
-		t.group.took(member)
-	}
-	return s.handOut(p, to, count+1, member, now), Ready
-}
-
-// handOut makes the lease for (cursor, to] and moves the cursor.
-func (s *Stream) handOut(p Piece, to uint64, count int, member MemberID, now time.Time) Delivery {
-	t, g := s.track, s.track.group
-	g.lastLease++
-	l := &lease{id: g.lastLease, member: member, stream: s, from: s.cursor, to: to, acked: s.cursor, count: count, moved: now}
-	g.leases[l.id] = l
+	l := s.lend(g.members[s.owner], p, s.cursor, to, x, now)
 	s.leases = append(s.leases, l)
-	t.reach(s.cursor, to, p.share(s.cursor, to))
-	g.charge(member, p.share(s.cursor, to))
-	d := Delivery{Member: member, Lease: l.id, MDT: t.MDT, From: l.from, To: to, Slots: s.keys, Count: count}
-	s.advance(to) // may merge the lane, and change its keys
-	return d
+	d = l.delivery()
+	s.advance(p, to, 1)
+	return d, Ready
 }
 
-// share estimates the bytes of a part of the batch.
-func (p Piece) share(from, to uint64) int64 {
-	if from <= p.From && to >= p.To {
-		return p.Bytes
+// reach returns up to where the lane could go in the batch: to before the next
+// record to pass over, the next one whose keys lie in this lane and in another one,
+// and the place where a lane waits to merge with it. If one of the two records comes
+// next, it is dealt with: the lane steps over it, delivers it alone, or waits.
+func (s *Stream) reach(p Piece) (to uint64, why Blocked) {
+	next := s.cursor + 1
+	pair, _ := p.pairAt(next)
+	home, other := s.sides(pair)
+	switch {
+	case other && !s.track.laneOf(pair.Home).reached(next, s):
+		return s.cursor, Barrier // even if it is to be passed over: it may be in flight
+	case other, s.track.skipped(next):
+		s.advance(p, next, 0)
+		return s.cursor, Ready
+	case home && !s.track.laneOf(pair.Other).reached(s.cursor, s):
+		return s.cursor, Barrier
+	case home:
+		return next, Ready
 	}
-	return max(1, int64(float64(p.Bytes)*float64(to-from)/float64(p.To-p.From)))
-}
-
-// advance moves the cursor, and what follows from that.
-func (s *Stream) advance(to uint64) {
-	s.cursor = to
-	s.tries = s.tries.after(to)
-	s.markMoved()
-	s.track.mergeAt(s)
-}
-
-// untilBarrier cuts the range (cursor, to] before the next record whose keys lie
-// in this lane and in another one. At such a record it says whether its turn has
-// come: home delivers it alone once the other lane is through up to it, the other
-// lane steps over it once home has it acknowledged (rule 6).
-func (s *Stream) untilBarrier(p Piece, to uint64) (uint64, Blocked) {
-	if s.keys == nil {
-		return to, Ready
-	}
-	i, _ := slices.BinarySearchFunc(p.Pairs, s.cursor+1, func(x Pair, index uint64) int {
-		switch {
-		case x.Index < index:
-			return -1
-		case x.Index > index:
-			return 1
-		}
-		return 0
-	})
-	for _, pair := range p.Pairs[i:] {
+	to = s.untilMeeting(s.track.untilSkip(s.cursor, p.To))
+	for _, pair := range p.Pairs[p.pairsFrom(next):] {
 		if pair.Index > to {
 			break
 		}
-		home, other := s.keys.Has(pair.Home), s.keys.Has(pair.Other)
-		if home == other {
-			continue // both here, or none
-		}
-		if pair.Index > s.cursor+1 {
+		if home, other := s.sides(pair); home || other {
 			return pair.Index - 1, Ready
 		}
-		return s.atBarrier(pair, home)
 	}
 	return to, Ready
 }
 
-// atBarrier decides at a barrier record right behind the cursor.
-func (s *Stream) atBarrier(pair Pair, home bool) (uint64, Blocked) {
-	if home {
-		if s.track.laneOf(pair.Other).reached(pair.Index-1, s) {
-			return pair.Index, Ready
-		}
-		return 0, Barrier
+// sides tells on which side of a barrier record the lane is: it has the home key and
+// another lane the other one, the reverse, or neither because nobody has to wait.
+func (s *Stream) sides(pair Pair) (home, other bool) {
+	if s.keys == nil || pair.Index == 0 {
+		return false, false
 	}
-	if s.track.laneOf(pair.Home).reached(pair.Index, s) {
-		s.advance(pair.Index)
-		return s.cursor, Ready
-	}
-	return 0, Barrier
+	home, other = s.keys.Has(pair.Home), s.keys.Has(pair.Other)
+	return home && !other, other && !home
+}
+
+// advance moves the cursor of a lane or of a pool's head within the batch, and what
+// follows from that. handOuts is how many leases cover the way: 1 or 0.
+func (s *Stream) advance(p Piece, to uint64, handOuts int64) {
+	s.track.look(to, p.share(s.cursor, to), handOuts)
+	s.cursor = to
+	s.tries = s.tries.after(to)
+	s.markMoved()
 }
 
 // reached tells whether the lane's mark is at least mark; if not, who will be
@@ -255,22 +234,13 @@ func (s *Stream) reached(mark uint64, who *Stream) bool {
 	if s.mark() >= mark {
 		return true
 	}
+	if s.ownMark() >= mark {
+		s = s.after // it is that one's mark that is too low
+	}
+	who.waitsOn = s
+	s.waiters = slices.DeleteFunc(s.waiters, func(w waiter) bool { return w.stream == who })
 	s.waiters = append(s.waiters, waiter{who, mark})
 	return false
-}
-
-// ack raises the acked index of a lease of this stream and drops what is done.
-func (s *Stream) ack(l *lease, upTo uint64, now time.Time) {
-	upTo = min(upTo, l.to)
-	if upTo <= l.acked {
-		return
-	}
-	l.acked, l.moved = upTo, now
-	for len(s.leases) > 0 && s.leases[0].done() {
-		delete(s.track.group.leases, s.leases[0].id)
-		s.leases = s.leases[1:]
-	}
-	s.markMoved()
 }
 
 // markMoved passes on that the mark may have risen: to who waits for it, to the
@@ -281,65 +251,92 @@ func (s *Stream) markMoved() {
 	kept := s.waiters[:0]
 	for _, w := range s.waiters {
 		switch {
+		case w.stream.gone:
 		case w.mark > mark:
 			kept = append(kept, w)
 		case w.stream.after == s:
 			w.stream.after = nil
 			w.stream.markMoved()
 			w.stream.wake()
+			s.track.stir(s.owner) // it may merge now
 		default:
 			w.stream.wake()
 		}
 	}
+	clear(s.waiters[len(kept):])
 	s.waiters = kept
-	if s.moveTo != 0 && len(s.leases) == 0 {
-		s.owner, s.moveTo = s.moveTo, 0
-		s.wake()
-	}
-	if s.partner != nil {
-		s.track.mergeDrained(s)
+	switch {
+	case len(s.leases) > 0:
+	case s.moveTo != 0:
+		s.moveAtOnce(s.moveTo)
+	case !s.isAlone():
+		s.track.stir(s.owner) // who waited for this to merge with it
 	}
 }
 
 // wake lists the stream in [Group.Woken].
 func (s *Stream) wake() {
-	g := s.track.group
-	g.woken = append(g.woken, s)
+	if !s.woken {
+		s.woken = true
+		s.track.group.woken = append(s.track.group.woken, s)
+	}
 }
 
 // fallBack gives back everything unacknowledged of a lane: its leases end and its
 // cursor falls to its mark. Lanes that wait for it fall with it, and need not wait
 // any more.
 func (s *Stream) fallBack() {
-	s.part()
 	mark := s.ownMark()
 	if mark < s.cursor {
 		s.tries = s.redo()
 		s.cursor = mark
+		s.poisoned = false // what comes next is something else now
 	}
 	for _, l := range s.leases {
-		delete(s.track.group.leases, l.id)
+		s.track.group.endLease(l)
 	}
 	s.leases = nil
-	children := s.waiters[:0:0]
-	for _, w := range s.waiters {
-		if w.stream.after == s {
-			children = append(children, w)
-		}
+	for _, child := range s.children() {
+		s.takeDown(child)
 	}
-	for _, w := range children {
-		child := w.stream
-		child.after = nil
-		if mark < child.cursor {
-			child.tries = append(s.tries.before(child.cursor), child.tries...)
-			child.cursor = mark
-		}
-		child.markMoved()
-		child.wake()
-	}
-	s.waiters = slices.DeleteFunc(s.waiters, func(w waiter) bool { return slices.Contains(children, w) })
 	s.markMoved()
 	s.wake()
+	s.track.stir(s.owner)
+}
+
+// wakeWaiters has all who wait for the mark of s look again for whom they wait.
+func (s *Stream) wakeWaiters() {
+	for _, w := range s.waiters {
+		w.stream.wake()
+	}
+}
+
+// children returns the lanes that were split from s and wait for it.
+func (s *Stream) children() (list []*Stream) {
+	for _, w := range s.waiters {
+		if w.stream.after == s {
+			list = append(list, w.stream)
+		}
+	}
+	return list
+}
+
+// takeDown has a lane that was split from s fall back to where s fell. Who waits at a
+// barrier for the child was told to wait for s: it has to ask again.
+func (s *Stream) takeDown(child *Stream) {
+	s.waiters = slices.DeleteFunc(s.waiters, func(w waiter) bool { return w.stream == child })
+	s.wakeWaiters()
+	child.after = nil
+	if s.cursor < child.cursor {
+		child.tries = append(s.tries.before(child.cursor), child.tries...)
+		child.cursor, child.poisoned = s.cursor, false
+	}
+	if child.notBefore.Before(s.notBefore) {
+		child.notBefore = s.notBefore // what was given back with a delay is partly the child's
+	}
+	child.markMoved()
+	child.wake()
+	child.track.stir(child.owner)
 }
 
 // redo computes the tries ahead of a cursor that falls to its mark, from the leases
@@ -348,11 +345,11 @@ func (s *Stream) fallBack() {
 func (s *Stream) redo() tries {
 	var t tries
 	for _, l := range s.leases {
-		t = t.push(l.to, l.count)
+		t = t.push(l.try)
 	}
-	t = t.push(s.cursor, 0)
+	t = t.push(try{to: s.cursor})
 	for _, x := range s.tries {
-		t = t.push(x.to, x.n)
+		t = t.push(x)
 	}
 	return t
 }

@@ -6,146 +6,155 @@ import (
 	"time"
 )
 
-// Nack gives back what of a lease lies at or above from. Its keys, in a pool the
-// range, wait for the delay. Everything below from counts as acknowledged no more
-// than before.
-func (g *Group) Nack(id MemberID, lease LeaseID, from uint64, delay time.Duration, now time.Time) error {
-	l, err := g.leaseOf(id, lease, now)
-	if err != nil {
-		return err
-	}
-	s := l.stream
-	due := now.Add(delay)
-	if s.track.pool != nil {
-		s.track.pool.giveBack(l, due)
-		return nil
-	}
-	s.notBefore = due
-	s.fallBack()
-	return nil
-}
-
-// Expired returns the members that gave no sign of life for the group's lease.
-// They are still members: the broker ends their connections and calls Leave.
-func (g *Group) Expired(now time.Time) []MemberID {
-	var ids []MemberID
-	for id, m := range g.members {
-		if g.Config.Lease > 0 && now.Sub(m.heard) > g.Config.Lease {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-// Tick lets time pass: delays end, and leases without progress are given back.
+// Tick lets time pass: delays end, and leases without progress are given back. Its
+// cost grows with what is due only.
 func (g *Group) Tick(now time.Time) {
-	g.wakeAll(&g.delayed) // who is still too early comes back
+	if len(g.delayed.streams) > 0 && !now.Before(g.nextDue) {
+		g.endDelays(now)
+	}
 	if g.Config.AckTimeout > 0 {
 		g.timeOut(now)
 	}
 }
 
-// timeOut takes the lanes of leases that made no progress from their owners.
-func (g *Group) timeOut(now time.Time) {
-	var late []*lease
-	for _, l := range g.leases {
-		if !l.done() && now.Sub(l.moved) > g.Config.AckTimeout {
-			late = append(late, l)
+// delay has a stream wait until due.
+func (g *Group) delay(s *Stream, due time.Time) Blocked {
+	if len(g.delayed.streams) == 0 || due.Before(g.nextDue) {
+		g.nextDue = due
+	}
+	s.due = due
+	s.wait(&g.delayed)
+	return Delayed
+}
+
+// endDelays wakes the streams whose time has come.
+func (g *Group) endDelays(now time.Time) {
+	early := g.delayed.streams[:0:0]
+	for len(g.delayed.streams) > 0 {
+		if s := g.delayed.next(); now.Before(s.due) {
+			early = append(early, s)
+		} else {
+			s.wake()
 		}
 	}
-	slices.SortFunc(late, func(a, b *lease) int { return int(a.id) - int(b.id) })
+	for _, s := range early {
+		g.delay(s, s.due)
+	}
+}
+
+// timeOut gives back the leases that made no progress for too long.
+func (g *Group) timeOut(now time.Time) {
+	var late []*lease
+	for e := g.open.Front(); e != nil; e = e.Next() {
+		l := e.Value.(*lease)
+		if now.Sub(l.moved) <= g.Config.AckTimeout {
+			break
+		}
+		late = append(late, l)
+	}
+	ofPools := make(map[*pool][]*lease)
 	for _, l := range late {
-		s := l.stream
-		switch {
-		case g.leases[l.id] != l: // fell back with an earlier one
-		case s.track.pool != nil:
-			s.track.pool.giveBack(l, time.Time{})
-		default:
-			s.fallBack()
-			if other := g.anotherOwner(s); other != 0 {
-				s.owner, s.moveTo = other, 0
-			}
+		if p := l.stream.track.pool; p != nil {
+			ofPools[p] = append(ofPools[p], l)
+		} else if g.leases[l.id] == l { // it did not go with an earlier one
+			l.stream.moveAway()
+		}
+	}
+	for _, t := range g.order {
+		if t.pool != nil {
+			t.pool.giveBack(time.Time{}, ofPools[t.pool]...)
 		}
 	}
 }
 
-// anotherOwner returns a member that could own the lane instead of its owner.
-func (g *Group) anotherOwner(s *Stream) MemberID {
-	var best MemberID
-	for id, m := range g.members {
-		if id != s.owner && m.servesMDT(s.track.MDT) && (best == 0 || id < best) {
-			best = id
-		}
+// moveAway gives a lane to another member, if there is one, as if its owner was lost.
+func (s *Stream) moveAway() {
+	owner := s.owner
+	s.fallBack() // if it was to move, it has
+	if s.owner != owner {
+		return
 	}
-	return best
+	if other := s.track.anotherOwner(s); other != 0 {
+		s.moveAtOnce(other)
+	}
 }
 
 // Pause stops all hand-out of the group, or lets it go on. Leases go on.
 func (g *Group) Pause(paused bool) {
 	g.paused = paused
 	if !paused {
-		g.wakeStreams()
-	}
-}
-
-func (g *Group) wakeStreams() {
-	for _, t := range g.order {
-		for _, s := range t.streams {
-			s.wake()
+		for _, t := range g.order {
+			t.wakeStreams()
 		}
 	}
 }
 
-// Resume lets poisoned keys of an MDT go on: their records are delivered again.
+// Resume lets poisoned keys of an MDT go on: what was delivered max_deliveries times
+// is delivered as often again. [ErrUnknownMDT] if the group has no track there.
 func (g *Group) Resume(mdt MDT) error {
-	t := g.tracks[mdt]
-	if t == nil {
-		return fmt.Errorf("group %s: %w %d", g.Config.Name, ErrUnknownMDT, mdt)
+	t, err := g.trackOf(mdt)
+	if err != nil {
+		return err
 	}
-	for _, s := range t.streams {
-		if s.poisoned {
-			s.poisoned, s.tries = false, nil
-		}
-		s.wake()
-	}
-	if t.pool != nil {
-		for i := range t.pool.returned {
-			r := &t.pool.returned[i]
-			if r.poisoned {
-				r.poisoned, r.count = false, 0
-			}
-		}
-	}
+	t.forgive(0, ^uint64(0))
 	return nil
 }
 
+// forgive lets poisoned ranges go on that overlap (from, to]: of a lane all of what
+// it has to deliver again, of a pool only those.
+func (t *Track) forgive(from, to uint64) {
+	most := t.group.Config.MaxDeliveries
+	for _, s := range t.streams {
+		if s.returns == nil && s.cursor < to && s.tries.end() > from {
+			s.tries.forgive(most)
+			s.poisoned = false
+			s.wake()
+		}
+	}
+	if t.pool == nil {
+		return
+	}
+	for i := range t.pool.returned {
+		if r := &t.pool.returned[i]; r.from < to && r.try.to > from && r.try.spent(most) {
+			r.try.pardon = r.try.n
+			t.pool.back.wake()
+		}
+	}
+}
+
 // Skip passes over the record at index of an MDT: it will not be handed out any
-// more. Leases that hold it go on; it is skipped when they come back.
+// more, until a seek below it. Leases that hold it go on; it is passed over when they
+// come back. Poisoned ranges that it is in are resumed, see [Group.Resume]. Errors:
+// [ErrUnknownMDT], [ErrAcknowledged].
 func (g *Group) Skip(mdt MDT, index uint64) error {
-	t := g.tracks[mdt]
-	if t == nil {
-		return fmt.Errorf("group %s: %w %d", g.Config.Name, ErrUnknownMDT, mdt)
+	t, err := g.trackOf(mdt)
+	if err != nil {
+		return err
 	}
 	if index <= t.mark {
-		return fmt.Errorf("group %s: index %d is acknowledged already: the mark is %d", g.Config.Name, index, t.mark)
+		return fmt.Errorf("group %s: index %d: %w: the mark is %d", g.Config.Name, index, ErrAcknowledged, t.mark)
 	}
 	at, found := slices.BinarySearch(t.skips, index)
 	if !found {
 		t.skips = slices.Insert(t.skips, at, index)
 	}
-	return g.Resume(mdt)
+	t.forgive(index-1, index)
+	t.wakeStreams() // who waits at that record need not any more
+	return nil
 }
 
-// Seek sets cursor and mark of an MDT; all leases there end. The caller sees to it
-// that index is not below what was cleared.
+// Seek sets cursor and mark of an MDT; all leases there end, the streams are gone, and
+// the track is another one: see [Group.Track]. Delivery counts start anew. The caller
+// sees to it that index is not below what was cleared. [ErrUnknownMDT] if the group
+// has no track there.
 func (g *Group) Seek(mdt MDT, index uint64) error {
-	old := g.tracks[mdt]
-	if old == nil {
-		return fmt.Errorf("group %s: %w %d", g.Config.Name, ErrUnknownMDT, mdt)
+	old, err := g.trackOf(mdt)
+	if err != nil {
+		return err
 	}
 	old.end()
 	t := newTrack(g, mdt, index)
+	t.skips = slices.DeleteFunc(old.skips, func(i uint64) bool { return i <= index })
 	g.tracks[mdt] = t
 	g.order[slices.Index(g.order, old)] = t
 	g.rebalance()

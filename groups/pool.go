@@ -18,12 +18,12 @@ type pool struct {
 	returned []returnedRange
 }
 
-// returnedRange is a range that came back, ascending in the pool's list.
+// returnedRange is a range (from, try.to] that came back, ascending in the pool's list.
 type returnedRange struct {
-	from, to  uint64
-	count     int // how often it was delivered
+	from      uint64
+	try       try
+	by        MemberID // who had it
 	notBefore time.Time
-	poisoned  bool
 }
 
 func newPool(t *Track, mark uint64) *pool {
@@ -37,108 +37,152 @@ func newPool(t *Track, mark uint64) *pool {
 }
 
 // lose returns what a member has in flight.
-func (p *pool) lose(member MemberID, notBefore time.Time) {
+func (p *pool) lose(member MemberID) {
 	var lost []*lease
 	for _, l := range p.head.leases {
-		if l.member == member && !l.done() {
+		if l.member.id == member && !l.done() {
 			lost = append(lost, l)
 		}
 	}
-	for _, l := range lost {
-		p.giveBack(l, notBefore)
-	}
+	p.giveBack(time.Time{}, lost...)
 }
 
-// giveBack returns what of a lease is not acknowledged.
-func (p *pool) giveBack(l *lease, notBefore time.Time) {
-	delete(p.track.group.leases, l.id)
-	p.head.leases = slices.DeleteFunc(p.head.leases, func(x *lease) bool { return x == l })
-	limit := p.track.group.Config.MaxDeliveries
-	r := returnedRange{from: l.acked, to: l.to, count: l.count, notBefore: notBefore, poisoned: limit > 0 && l.count >= limit}
-	at, _ := slices.BinarySearchFunc(p.returned, r.from, func(x returnedRange, from uint64) int { return cmp.Compare(x.from, from) })
-	p.returned = slices.Insert(p.returned, at, r)
+// giveBack returns what of leases is not acknowledged, to be handed out again when
+// it is due.
+func (p *pool) giveBack(due time.Time, leases ...*lease) {
+	if len(leases) == 0 {
+		return
+	}
+	ended := make(map[*lease]bool, len(leases))
+	for _, l := range leases {
+		ended[l] = true
+		p.track.group.endLease(l)
+		p.returned = append(p.returned, returnedRange{from: l.acked, try: l.try, by: l.member.id, notBefore: due})
+	}
+	slices.SortFunc(p.returned, func(a, b returnedRange) int { return cmp.Compare(a.from, b.from) })
+	p.head.leases = slices.DeleteFunc(p.head.leases, func(l *lease) bool { return ended[l] })
 	p.settle()
 	p.back.wake()
 }
 
-// settle brings the cursor of back, which its mark is made of, up to date.
+// settle brings the marks of both ends up to date. The returned part of a lease is
+// in the list by now, so the track's mark does not pass it meanwhile.
 func (p *pool) settle() {
 	p.back.cursor = ^uint64(0)
 	if len(p.returned) > 0 {
 		p.back.cursor = p.returned[0].from
 	}
+	p.head.dropDone()
 	p.back.markMoved()
 	p.head.markMoved()
 }
 
-// next returns the position in returned of the lowest range that may go out now.
-func (p *pool) next(now time.Time) (int, Blocked) {
-	why := Empty
+// next returns the position in returned of the lowest range that may go out now and
+// that the batch covers; a batch of nil covers all. If there is none it says why, and
+// when one is due.
+func (p *pool) next(piece *Piece, now time.Time) (at int, due time.Time, why Blocked) {
+	why = Empty
 	for i, r := range p.returned {
 		switch {
-		case r.poisoned:
-			why = Poisoned
+		case r.try.spent(p.track.group.Config.MaxDeliveries):
+			if why == Empty {
+				why = Poisoned
+			}
 		case now.Before(r.notBefore):
-			why = Delayed
-		default:
-			return i, Ready
+			if why != Delayed || r.notBefore.Before(due) {
+				why, due = Delayed, r.notBefore
+			}
+		case piece == nil || piece.covers(r.from):
+			return i, due, Ready
 		}
 	}
-	return 0, why
+	return 0, due, why
 }
 
-func (p *pool) need(s *Stream, now time.Time) (from uint64, why Blocked) {
-	i, why := p.next(now)
-	switch why {
-	case Ready:
-		from, why = p.returned[i].from, s.whyNot(now)
-	case Delayed:
-		p.track.group.delayed = append(p.track.group.delayed, s)
+// needHead tells whether new records could be handed out.
+func (p *pool) needHead() Blocked {
+	switch {
+	case p.track.group.paused:
+		return Paused
+	case p.track.turn(0) == nil:
+		return p.head.waitForTurn()
 	}
-	s.blocked = why
-	return from, why
+	return Ready
 }
 
-// take hands out the part of the next returned range that the batch covers.
-func (p *pool) take(s *Stream, piece Piece, ceiling uint64, now time.Time) (d Delivery, why Blocked) {
-	from, why := p.need(s, now)
-	if why != Ready {
-		return d, why
+// needBack tells where returned records could be handed out.
+func (p *pool) needBack(now time.Time) (from uint64, why Blocked) {
+	i, due, why := p.next(nil, now)
+	switch {
+	case why == Delayed:
+		return 0, p.track.group.delay(p.back, due)
+	case why != Ready:
+		return 0, why
+	case p.track.group.paused:
+		return 0, Paused
+	case p.track.turn(0) == nil:
+		return 0, p.back.waitForTurn()
 	}
-	i, _ := p.next(now)
-	r := &p.returned[i]
-	if p.track.skipped(from + 1) {
-		p.cutReturned(i, from+1)
+	return p.returned[i].from, Ready
+}
+
+// takeHead hands out new records.
+func (p *pool) takeHead(piece Piece, ceiling uint64, now time.Time) (d Delivery, why Blocked) {
+	s, t := p.head, p.track
+	if t.skipped(s.cursor + 1) {
+		s.advance(piece, s.cursor+1, 0)
 		return d, Ready
 	}
-	to := p.track.untilSkip(from, min(piece.To, r.to))
-	if to, why = p.track.mayReach(s, from, to, ceiling); why != Ready {
-		s.blocked = why
+	to, why := t.mayReach(s, t.untilSkip(s.cursor, piece.To))
+	switch {
+	case why != Ready:
 		return d, why
+	case !piece.holdsFor(nil):
+		s.advance(piece, to, 0)
+		return d, Ready
+	case to > ceiling:
+		s.wait(&t.low)
+		return d, NeedsCeiling
 	}
-	member := p.track.group.turn(p.track.MDT)
-	p.track.group.took(member)
-	d = p.lend(piece, from, to, r.count+1, member, now)
-	p.cutReturned(i, to)
+	l := s.lend(t.turn(0), piece, s.cursor, to, try{}, now)
+	s.leases = append(s.leases, l)
+	d = l.delivery()
+	s.advance(piece, to, 1)
 	return d, Ready
+}
+
+// takeBack hands out the part of a returned range that the batch covers.
+func (p *pool) takeBack(piece Piece, ceiling uint64, now time.Time) (d Delivery, why Blocked) {
+	t := p.track
+	i, _, why := p.next(&piece, now)
+	if why != Ready {
+		return d, Elsewhere // there is one, or it would not have come to this
+	}
+	r := p.returned[i]
+	if t.skipped(r.from + 1) {
+		p.cutReturned(i, r.from+1)
+		return d, Ready
+	}
+	to := t.untilSkip(r.from, min(piece.To, r.try.to))
+	switch {
+	case !piece.holdsFor(nil):
+		p.cutReturned(i, to)
+		return d, Ready
+	case to > ceiling:
+		p.back.wait(&t.low)
+		return d, NeedsCeiling
+	}
+	l := p.head.lend(t.turn(r.by), piece, r.from, to, r.try, now)
+	at, _ := slices.BinarySearchFunc(p.head.leases, l.from, func(x *lease, from uint64) int { return cmp.Compare(x.from, from) })
+	p.head.leases = slices.Insert(p.head.leases, at, l)
+	p.cutReturned(i, to)
+	return l.delivery(), Ready
 }
 
 // cutReturned removes what lies at or below to from the front of a returned range.
 func (p *pool) cutReturned(i int, to uint64) {
-	if p.returned[i].from = to; p.returned[i].from == p.returned[i].to {
+	if p.returned[i].from = to; to == p.returned[i].try.to {
 		p.returned = slices.Delete(p.returned, i, i+1)
 	}
 	p.settle()
-}
-
-// lend makes a lease of a returned range.
-func (p *pool) lend(piece Piece, from, to uint64, count int, member MemberID, now time.Time) Delivery {
-	g := p.track.group
-	g.lastLease++
-	l := &lease{id: g.lastLease, member: member, stream: p.head, from: from, to: to, acked: from, count: count, moved: now}
-	g.leases[l.id] = l
-	at, _ := slices.BinarySearchFunc(p.head.leases, from, func(x *lease, from uint64) int { return cmp.Compare(x.from, from) })
-	p.head.leases = slices.Insert(p.head.leases, at, l)
-	g.charge(member, piece.share(from, to))
-	return Delivery{Member: member, Lease: l.id, MDT: p.track.MDT, From: from, To: to, Count: count}
 }

@@ -1,42 +1,61 @@
 package groups
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"testing"
 	"time"
 )
 
 // The simulation drives one group over MDTs full of made-up records, with members
 // that stall, die, come back, acknowledge and give back as the seed wills, and
-// checks after every step what docs/ordering-and-acks.md promises. The oracle knows
-// records, keys and who holds what; it knows nothing of lanes, cursors or pools.
+// operators that interfere. The oracle (oracle_test.go) checks after every step what
+// docs/ordering-and-acks.md promises. It knows records, keys and who holds what; of
+// lanes, cursors and pools it knows nothing.
+//
+// Each step has random numbers of its own, so the others stay what they are when one
+// is left out: a failing seed can be shrunk (simrun_test.go).
 
 // simRecord is one record, with what the oracle knows of it.
 type simRecord struct {
 	index     uint64
 	keys      []Slot
+	bytes     int64
+	filtered  bool // dropped by a module: nobody gets it
 	acked     bool
-	holder    *simMember // whom it is in flight at
-	delivered int
 	skipped   bool
+	holder    *simMember // whom it is in flight at
+	last      *simMember // who had it last
+	delivered int
+	most      int  // how often it may be delivered at most; 0 for no limit
+	stale     bool // must be delivered again before anything newer of its keys
+}
+
+// done tells whether nothing waits for the record any more.
+func (r *simRecord) done() bool {
+	return r.filtered || r.acked || r.skipped && r.holder == nil
 }
 
 type simMDT struct {
-	id      MDT
-	records []*simRecord
-	last    uint64
-	ceiling uint64
+	id       MDT
+	records  []*simRecord
+	byKey    map[Slot][]*simRecord
+	last     uint64
+	ceiling  uint64 // on disk
+	wanted   uint64 // the ceiling that is to be written
+	mark     uint64 // as it was when last checked
+	frontier uint64 // the end of the foremost delivery
+	removed  bool
 }
 
 // simLease is a delivery as a member sees it.
 type simLease struct {
-	d       Delivery
-	mdt     *simMDT
-	records []*simRecord
-	acked   uint64
+	d        Delivery
+	mdt      *simMDT
+	member   *simMember
+	records  []*simRecord
+	acked    uint64
+	progress time.Time
 }
 
 func (l *simLease) indexes() (list []uint64) {
@@ -49,105 +68,150 @@ func (l *simLease) indexes() (list []uint64) {
 type simMember struct {
 	id            MemberID
 	name, session string
-	credit        int
+	serves        []MDT
+	batches       int // credit
+	bytes         int64
 	open          []*simLease
 	ended         []*simLease // no longer ours: must be answered lease-lost
+	heard         time.Time
+	turn          int // when it had the last
 }
 
+func (m *simMember) servesMDT(mdt MDT) bool { return m.serves == nil || slices.Contains(m.serves, mdt) }
+
+func (m *simMember) hasCredit() bool { return m.batches > 0 && m.bytes > 0 }
+
 type sim struct {
-	t       *testing.T
 	seed    uint64
+	source  rand.PCG
 	rng     *rand.Rand
 	now     time.Time
 	g       *Group
 	mdts    []*simMDT
 	members []*simMember
 	nextID  MemberID
+	turns   int
 	queue   []*Stream
+	verbose bool
 	log     []string
-	nacks   bool
+
+	// What this seed goes in for.
+	nacks, lags, restricts, measures bool
+	// mayEnd tells which leases the current step may end without their member's doing.
+	mayEnd func(l *simLease) bool
 }
 
-func newSim(t *testing.T, seed uint64) *sim {
-	rng := rand.New(rand.NewPCG(seed, 1))
+// simFailure is what the simulation panics with.
+type simFailure string
+
+func (s *sim) fail(format string, args ...any) {
+	panic(simFailure(fmt.Sprintf(format, args...)))
+}
+
+func (s *sim) note(format string, args ...any) {
+	if s.verbose {
+		s.log = append(s.log, fmt.Sprintf(format, args...))
+	}
+}
+
+// oneIn is true once in n times.
+func (s *sim) oneIn(n int) bool { return s.rng.IntN(n) == 0 }
+
+func newSim(seed uint64, verbose bool) *sim {
+	s := &sim{seed: seed, now: time.Unix(0, 0), verbose: verbose}
+	s.rng = rand.New(&s.source)
+	s.source.Seed(seed, 0)
 	config := Config{
 		Name:         "g",
-		Distribution: Distribution(rng.IntN(3)),
-		InFlight:     int64(rng.IntN(200) + 5),
-		Lease:        time.Minute,
+		Distribution: Distribution(s.rng.IntN(3)),
+		InFlight:     int64(s.rng.IntN(200) + 5),
+		Lease:        time.Duration(s.rng.IntN(60)+15) * time.Second,
 	}
-	if rng.IntN(3) == 0 {
+	if s.oneIn(8) {
+		config.InFlight = 0
+	}
+	if s.oneIn(3) {
 		config.AckTimeout = 20 * time.Second
 	}
-	s := &sim{t: t, seed: seed, rng: rng, now: time.Unix(0, 0), g: New(config), nacks: rng.IntN(2) == 0}
-	for i := range rng.IntN(3) + 1 {
-		m := &simMDT{id: MDT(i)}
-		m.grow(rng, rng.IntN(200)+20)
+	if s.oneIn(3) {
+		config.MaxDeliveries = s.rng.IntN(3) + 1
+	}
+	s.g = New(config)
+	s.nacks, s.lags, s.restricts, s.measures = s.oneIn(2), s.oneIn(2), s.oneIn(2), !s.oneIn(4)
+	barriers := []int{4, 8, 30}[s.rng.IntN(3)]
+	for i := range s.rng.IntN(3) + 1 {
+		m := &simMDT{id: MDT(i), byKey: make(map[Slot][]*simRecord)}
+		s.grow(m, s.rng.IntN(200)+20, barriers)
 		s.mdts = append(s.mdts, m)
 		s.g.AddMDT(m.id, 0)
 	}
+	s.note("%s, in flight %d, ack timeout %s, most deliveries %d", config.Distribution, config.InFlight, config.AckTimeout, config.MaxDeliveries)
 	return s
 }
 
-// grow adds n records with small gaps between their indexes.
-func (m *simMDT) grow(rng *rand.Rand, n int) {
+// grow adds n records with small gaps between their indexes; one in barriers has two
+// keys. Now and then modules drop a few in a row.
+func (s *sim) grow(m *simMDT, n, barriers int) {
+	drop := 0
 	for range n {
 		m.last++
-		if rng.IntN(10) == 0 {
-			m.last += uint64(rng.IntN(3))
+		if s.oneIn(10) {
+			m.last += uint64(s.rng.IntN(3))
 		}
-		r := &simRecord{index: m.last, keys: []Slot{Slot(rng.IntN(20) * 200)}}
-		if rng.IntN(8) == 0 {
-			if other := Slot(rng.IntN(20) * 200); other != r.keys[0] {
-				r.keys = append(r.keys, other)
-			}
+		if s.oneIn(40) {
+			drop = s.rng.IntN(20)
+		}
+		r := &simRecord{index: m.last, keys: []Slot{Slot(s.rng.IntN(20) * 200)}, bytes: 1, filtered: drop > 0, most: s.g.Config.MaxDeliveries}
+		drop--
+		if other := Slot(s.rng.IntN(20) * 200); s.oneIn(barriers) && other != r.keys[0] {
+			r.keys = append(r.keys, other)
 		}
 		m.records = append(m.records, r)
+		for _, k := range r.keys {
+			m.byKey[k] = append(m.byKey[k], r)
+		}
 	}
-	m.ceiling = max(m.ceiling, m.last)
+	if !s.lags {
+		m.ceiling = m.last
+	}
 }
 
+// longest is how many indexes a batch covers at most.
+const longest = 18
+
 // piece is a batch that covers what follows from: it may begin before it and ends anywhere.
-func (m *simMDT) piece(rng *rand.Rand, from uint64) (Piece, bool) {
+func (s *sim) piece(m *simMDT, from uint64) (Piece, bool) {
 	if from >= m.last {
 		return Piece{}, false
 	}
-	back := min(from, uint64(rng.IntN(5)))
-	p := Piece{From: from - back, To: min(m.last, from+1+uint64(rng.IntN(12))), Slots: &Slots{}}
-	for _, r := range m.between(p.From, p.To) {
-		p.Bytes++
+	back := min(from, uint64(s.rng.IntN(5)))
+	p := Piece{From: from - back, To: min(m.last, from+1+uint64(s.rng.IntN(longest-5))), Slots: &Slots{}}
+	for _, r := range between(m.records, p.From, p.To) {
+		if r.filtered {
+			continue
+		}
+		p.Bytes += r.bytes
 		p.Slots.Add(r.keys[0])
 		if len(r.keys) == 2 {
 			p.Slots.Add(r.keys[1])
 			p.Pairs = append(p.Pairs, Pair{r.index, r.keys[0], r.keys[1]})
 		}
 	}
+	if p.Bytes > 0 && s.oneIn(12) {
+		p.Slots = nil // nobody looked
+	}
 	return p, true
 }
 
-func (m *simMDT) between(from, to uint64) []*simRecord {
-	lo, _ := slices.BinarySearchFunc(m.records, from+1, func(r *simRecord, i uint64) int { return int(int64(r.index) - int64(i)) })
-	hi := lo
-	for hi < len(m.records) && m.records[hi].index <= to {
+// between returns the records in (from, to].
+func between(records []*simRecord, from, to uint64) []*simRecord {
+	byIndex := func(r *simRecord, i uint64) int { return int(int64(r.index) - int64(i)) }
+	lo, _ := slices.BinarySearchFunc(records, from+1, byIndex)
+	hi, found := slices.BinarySearchFunc(records[lo:], to, byIndex)
+	if found {
 		hi++
 	}
-	return m.records[lo:hi]
-}
-
-func (s *sim) fail(format string, args ...any) {
-	s.t.Helper()
-	tail := s.log
-	if len(tail) > 200 {
-		tail = tail[len(tail)-200:]
-	}
-	for _, line := range tail {
-		s.t.Log(line)
-	}
-	s.t.Fatalf("seed %d (%s): %s", s.seed, s.g.Config.Distribution, fmt.Sprintf(format, args...))
-}
-
-func (s *sim) note(format string, args ...any) {
-	s.log = append(s.log, fmt.Sprintf(format, args...))
+	return records[lo : lo+hi]
 }
 
 // work lets streams hand out, in random order, until none can, or a while.
@@ -155,6 +219,7 @@ func (s *sim) work(most int) {
 	for range most {
 		s.queue = append(s.queue, s.g.Woken()...)
 		if len(s.queue) == 0 {
+			s.checkQuiet()
 			return
 		}
 		i := s.rng.IntN(len(s.queue))
@@ -166,19 +231,25 @@ func (s *sim) work(most int) {
 }
 
 func (s *sim) try(stream *Stream) {
-	if stream.Gone() {
-		return
+	if stream.Gone() && s.oneIn(2) {
+		return // the broker may also not look
 	}
 	from, why := stream.Need(s.now)
 	if why != Ready {
 		return
 	}
 	mdt := s.mdts[stream.Track().MDT]
-	p, ok := mdt.piece(s.rng, from)
+	if s.oneIn(50) && from+longest < mdt.last {
+		from += uint64(s.rng.IntN(longest)) // the batch comes late: the stream is elsewhere by now
+	}
+	p, ok := s.piece(mdt, from)
 	if !ok {
 		return // at the end: woken again when there is more
 	}
 	d, why := stream.Take(p, mdt.ceiling, s.now)
+	if why == NeedsCeiling {
+		mdt.wanted = max(mdt.wanted, p.To+uint64(s.rng.IntN(20)))
+	}
 	if why == Ready {
 		if d.Lease != 0 {
 			s.deliver(mdt, d)
@@ -187,141 +258,101 @@ func (s *sim) try(stream *Stream) {
 	}
 }
 
-// deliver is the member's end, and where the oracle checks order.
+// deliver is the member's end.
 func (s *sim) deliver(mdt *simMDT, d Delivery) {
 	i := slices.IndexFunc(s.members, func(m *simMember) bool { return m.id == d.Member })
 	if i < 0 {
 		s.fail("delivery to unknown member %d", d.Member)
 	}
 	m := s.members[i]
-	if m.credit--; m.credit < 0 {
-		s.fail("member %d got more than it had credit for", m.id)
-	}
-	l := &simLease{d: d, mdt: mdt, acked: d.From}
-	for _, r := range mdt.between(d.From, d.To) {
-		if d.Slots == nil || d.Slots.Has(r.keys[0]) {
-			s.checkDelivery(mdt, m, d, r)
-			r.holder, r.acked = m, false
-			r.delivered++
+	l := &simLease{d: d, mdt: mdt, member: m, acked: d.From, progress: s.now}
+	var bytes int64
+	var last uint64
+	for _, r := range between(mdt.records, d.From, d.To) {
+		if !r.filtered && (d.Slots == nil || d.Slots.Has(r.keys[0])) {
 			l.records = append(l.records, r)
+			bytes, last = bytes+r.bytes, r.index
 		}
 	}
-	m.open = append(m.open, l)
 	s.note("deliver %d/%d (%d,%d] count %d to %d: %v", mdt.id, d.Lease, d.From, d.To, d.Count, m.id, l.indexes())
+	s.checkDelivery(l)
+	for _, r := range l.records {
+		s.checkRecord(l, r)
+		r.holder, r.last, r.acked, r.stale = m, m, false, false
+		r.delivered++
+	}
+	s.turns++
+	m.turn = s.turns
+	if s.measures {
+		s.g.Measured(d, bytes, last, s.now)
+	} else {
+		bytes = d.Bytes
+	}
+	if s.measures && len(l.records) == 0 {
+		return // it was nothing
+	}
+	m.batches--
+	m.bytes -= bytes
+	m.open = append(m.open, l)
 }
 
-// checkDelivery checks rules 3 to 6 for one record about to be delivered.
-func (s *sim) checkDelivery(mdt *simMDT, to *simMember, d Delivery, r *simRecord) {
-	if r.holder != nil {
-		s.fail("record %d goes to member %d while in flight at %d", r.index, to.id, r.holder.id)
-	}
-	if r.skipped {
-		s.fail("record %d was skipped", r.index)
-	}
-	if (r.delivered > 0) != (d.Count > 1) && r.delivered > 0 {
-		s.fail("record %d was delivered %d times before, the delivery counts %d", r.index, r.delivered, d.Count)
-	}
-	if s.g.Config.Distribution == RoundRobin {
-		return
-	}
-	for _, other := range mdt.records {
-		if other == r || !s.related(r, other) {
-			continue
-		}
-		switch {
-		case other.index > r.index && other.holder != nil:
-			s.fail("record %d goes to member %d while %d, newer and of the same key, is in flight at %d", r.index, to.id, other.index, other.holder.id)
-		case other.index < r.index && other.holder != nil && other.holder != to:
-			s.fail("record %d goes to member %d while %d, older and of the same key, is in flight at %d", r.index, to.id, other.index, other.holder.id)
-		case other.index < r.index && other.holder == nil && !other.acked && !other.skipped:
-			s.fail("record %d goes to member %d before %d, older and of the same key", r.index, to.id, other.index)
-		}
-	}
-}
-
-// related tells whether two records of one MDT share a key.
-func (s *sim) related(a, b *simRecord) bool {
-	if s.g.Config.Distribution == ByMDT {
-		return true
-	}
-	for _, k := range a.keys {
-		if slices.Contains(b.keys, k) {
-			return true
-		}
-	}
-	return false
-}
-
-// check checks rules 1, 2 and 7.
-func (s *sim) check() {
-	s.g.Moved()
-	for _, mdt := range s.mdts {
-		t := s.g.Track(mdt.id)
-		first := mdt.last + 1
-		for _, r := range mdt.records {
-			if !r.acked && !r.skipped {
-				first = r.index
-				break
-			}
-		}
-		if t.Mark() >= first {
-			s.fail("MDT %d: the mark is %d, but record %d is not acknowledged", mdt.id, t.Mark(), first)
-		}
-		var ahead int64
-		for _, r := range mdt.between(t.Mark(), t.Frontier()) {
-			if r.delivered > 0 {
-				ahead++
-			}
-		}
-		if limit := s.g.Config.InFlight*3 + 100; ahead > limit { // parts of batches are weighed by estimate
-			s.fail("MDT %d: %d records are ahead of the mark, %d allowed", mdt.id, ahead, limit)
-		}
-	}
-}
-
-func (s *sim) join(name, session string) {
+func (s *sim) join(name, session string, serves []MDT) {
 	s.nextID++
-	m := &simMember{id: s.nextID, name: name, session: session}
-	// A takeover ends the old connection's leases at once.
-	var old *simMember
-	for _, x := range s.members {
-		if x.name == name {
-			old = x
-		}
-	}
-	if old != nil && old.session != session {
-		if err := s.g.Join(m.id, name, session, nil, s.now); err == nil {
+	m := &simMember{id: s.nextID, name: name, session: session, serves: serves, heard: s.now}
+	i := slices.IndexFunc(s.members, func(x *simMember) bool { return x.name == name })
+	if i >= 0 && s.members[i].session != session {
+		if err := s.g.Join(m.id, name, session, serves, s.now); err == nil {
 			s.fail("a stranger took the name %s", name)
 		}
 		return
 	}
-	if old != nil {
-		s.endAll(old)
-		s.members = slices.DeleteFunc(s.members, func(x *simMember) bool { return x == old })
+	if i >= 0 { // a takeover ends the old connection's leases at once
+		s.endAll(s.members[i])
+		s.members = slices.Delete(s.members, i, i+1)
 	}
-	s.note("join %d as %s", m.id, name)
+	s.note("join %d as %s, serves %v", m.id, name, serves)
 	s.members = append(s.members, m)
-	if err := s.g.Join(m.id, name, session, nil, s.now); err != nil {
+	if err := s.g.Join(m.id, name, session, serves, s.now); err != nil {
 		s.fail("join: %v", err)
 	}
+	s.checkShares()
+}
+
+// joinAny lets somebody join.
+func (s *sim) joinAny() {
+	if len(s.members) >= 5 {
+		return
+	}
+	var serves []MDT
+	if s.restricts && s.oneIn(2) {
+		serves = []MDT{}
+		for _, m := range s.mdts {
+			if s.oneIn(2) {
+				serves = append(serves, m.id)
+			}
+		}
+	}
+	s.join(fmt.Sprintf("m%d", s.rng.IntN(6)), fmt.Sprint(s.rng.IntN(8)/7), serves)
 }
 
 // endAll takes all leases from a member.
 func (s *sim) endAll(m *simMember) {
-	for _, l := range m.open {
-		s.end(m, l)
+	for _, l := range slices.Clone(m.open) {
+		s.lost(l)
 	}
-	m.open = nil
 }
 
-// end takes one lease from a member: what is not acknowledged is in flight nowhere.
-func (s *sim) end(m *simMember, l *simLease) {
+// lost takes one lease from its member: what is not acknowledged is in flight
+// nowhere, and comes again, with all that is newer of its keys.
+func (s *sim) lost(l *simLease) {
 	for _, r := range l.records {
-		if r.holder == m && r.index > l.acked {
+		if r.holder == l.member && r.index > l.acked {
 			r.holder = nil
+			s.outdate(l.mdt, r)
 		}
 	}
-	m.ended = append(m.ended, l)
+	l.member.ended = append(l.member.ended, l)
+	l.member.open = slices.DeleteFunc(l.member.open, func(x *simLease) bool { return x == l })
 }
 
 func (s *sim) die(m *simMember) {
@@ -331,95 +362,75 @@ func (s *sim) die(m *simMember) {
 	if err := s.g.Leave(m.id); err != nil {
 		s.fail("leave: %v", err)
 	}
+	if s.g.Leave(m.id) == nil || s.g.Credit(m.id, 1, 1, s.now) == nil {
+		s.fail("member %d is still there", m.id)
+	}
+	s.checkShares()
 }
 
 func (s *sim) credit(m *simMember) {
-	n := s.rng.IntN(4) + 1
-	m.credit += n
-	if err := s.g.Credit(m.id, n, 1<<30, s.now); err != nil {
+	n, bytes := s.rng.IntN(4)+1, int64(s.rng.IntN(40)+1)
+	if !s.measures {
+		bytes = 1 << 30
+	}
+	had := m.hasCredit()
+	m.batches += n
+	m.bytes += bytes
+	if m.heard = s.now; m.hasCredit() && !had {
+		s.turns++
+		m.turn = s.turns
+	}
+	s.note("member %d gets credit %d, %d", m.id, n, bytes)
+	if err := s.g.Credit(m.id, n, bytes, s.now); err != nil {
 		s.fail("credit: %v", err)
 	}
 }
 
-// ack acknowledges a part of a random open lease, or all of it.
-func (s *sim) ack(m *simMember, l *simLease) {
+// ack acknowledges a part of an open lease, or all of it. As long as it was not
+// measured the group cannot know which record is the last.
+func (s *sim) ack(l *simLease) {
 	upTo := l.d.To
-	if s.rng.IntN(3) == 0 {
+	switch {
+	case s.oneIn(3):
 		upTo = l.d.From + uint64(s.rng.IntN(int(l.d.To-l.d.From)+1))
+	case s.measures && s.oneIn(2):
+		upTo = l.records[s.rng.IntN(len(l.records))].index
 	}
-	err := s.g.Ack(m.id, l.d.Lease, upTo, s.now)
-	s.note("member %d acks %d up to %d: %v", m.id, l.d.Lease, upTo, err)
+	err := s.g.Ack(l.member.id, l.d.Lease, upTo, s.now)
+	s.note("member %d acks %d up to %d: %v", l.member.id, l.d.Lease, upTo, err)
 	if err != nil {
-		// Only what an AckTimeout or a neighbour's nack ended may be refused.
-		if s.g.Config.AckTimeout == 0 && !s.nacks {
-			s.fail("ack of lease %d: %v", l.d.Lease, err)
-		}
-		s.lost(m, l)
-		return
+		s.fail("ack of lease %d: %v", l.d.Lease, err)
 	}
-	l.acked = max(l.acked, upTo)
+	l.member.heard = s.now
+	if s.measures && upTo >= l.records[len(l.records)-1].index {
+		upTo = l.d.To
+	}
+	if upTo > l.acked {
+		l.acked, l.progress = upTo, s.now
+	}
 	for _, r := range l.records {
-		if r.index <= l.acked && r.holder == m {
+		if r.index <= l.acked && r.holder == l.member {
 			r.acked, r.holder = true, nil
 		}
 	}
 	if l.acked == l.d.To {
-		m.open = slices.DeleteFunc(m.open, func(x *simLease) bool { return x == l })
+		l.member.open = slices.DeleteFunc(l.member.open, func(x *simLease) bool { return x == l })
 	}
 }
 
-// lost is what a member learns from lease-lost.
-func (s *sim) lost(m *simMember, l *simLease) {
-	s.end(m, l)
-	m.open = slices.DeleteFunc(m.open, func(x *simLease) bool { return x == l })
-}
-
-// sync tells the oracle which leases the group ended by itself (a nack, a timeout):
-// exactly those that it does not know any more.
-func (s *sim) sync() {
-	for _, m := range s.members {
-		for _, l := range slices.Clone(m.open) {
-			if _, ok := s.g.leases[l.d.Lease]; !ok {
-				s.lost(m, l)
-			}
-		}
-	}
-}
-
-func (s *sim) nack(m *simMember, l *simLease) {
+func (s *sim) nack(l *simLease) {
 	from := l.d.From + 1 + uint64(s.rng.IntN(int(l.d.To-l.d.From)))
 	delay := time.Duration(s.rng.IntN(3)) * time.Second
-	s.note("member %d nacks %d from %d", m.id, l.d.Lease, from)
-	if err := s.g.Nack(m.id, l.d.Lease, from, delay, s.now); err != nil {
+	s.note("member %d nacks %d from %d, delay %s", l.member.id, l.d.Lease, from, delay)
+	if err := s.g.Nack(l.member.id, l.d.Lease, from, delay, s.now); err != nil {
 		s.fail("nack: %v", err)
 	}
-	s.sync()
-}
-
-func (s *sim) step() {
-	switch n := s.rng.IntN(100); {
-	case n < 6 || len(s.members) == 0:
-		if len(s.members) < 5 {
-			s.join(fmt.Sprintf("m%d", s.rng.IntN(6)), fmt.Sprint(s.rng.IntN(8)/7))
-		}
-	case n < 9:
-		s.die(s.members[s.rng.IntN(len(s.members))])
-	case n < 12:
-		mdt := s.mdts[s.rng.IntN(len(s.mdts))]
-		mdt.grow(s.rng, s.rng.IntN(20))
-		s.wakeAll()
-	case n < 16:
-		s.now = s.now.Add(time.Duration(s.rng.IntN(10)) * time.Second)
-		s.g.Tick(s.now)
-		s.sync()
-	case n < 18:
-		s.g.Pause(s.rng.IntN(2) == 0)
-	case n < 20:
-		s.skip()
-	case n < 45:
-		s.credit(s.members[s.rng.IntN(len(s.members))])
-	default:
-		s.answer()
+	l.member.heard = s.now
+	if _, open := s.g.leases[l.d.Lease]; open {
+		s.fail("lease %d was given back and goes on", l.d.Lease)
+	}
+	s.mayEnd = func(x *simLease) bool {
+		return x == l || s.g.Config.Distribution != RoundRobin && x.member == l.member && x.mdt == l.mdt
 	}
 }
 
@@ -429,69 +440,251 @@ func (s *sim) answer() {
 	switch n := s.rng.IntN(20); {
 	case n == 0 && len(m.ended) > 0:
 		l := m.ended[s.rng.IntN(len(m.ended))]
+		m.heard = s.now
 		if err := s.g.Ack(m.id, l.d.Lease, l.d.To, s.now); err == nil {
 			s.fail("member %d could acknowledge lease %d, which had ended", m.id, l.d.Lease)
 		}
+	case n == 1 && len(s.members) > 1: // of somebody else
+		x := s.members[s.rng.IntN(len(s.members))]
+		if x == m || len(x.open) == 0 {
+			return
+		}
+		l := x.open[s.rng.IntN(len(x.open))]
+		m.heard = s.now
+		if err := s.g.Ack(m.id, l.d.Lease, l.d.To, s.now); err == nil {
+			s.fail("member %d could acknowledge lease %d of member %d", m.id, l.d.Lease, x.id)
+		}
 	case len(m.open) == 0:
-	case n == 1 && s.nacks:
-		s.nack(m, m.open[s.rng.IntN(len(m.open))])
+	case n == 2 && s.nacks:
+		s.nack(m.open[s.rng.IntN(len(m.open))])
 	default:
-		s.ack(m, m.open[s.rng.IntN(len(m.open))])
+		s.ack(m.open[s.rng.IntN(len(m.open))])
 	}
 }
 
-func (s *sim) skip() {
-	mdt := s.mdts[s.rng.IntN(len(s.mdts))]
-	if len(mdt.records) == 0 {
-		return
+// step does one thing.
+func (s *sim) step() {
+	s.mayEnd = func(*simLease) bool { return false }
+	switch n := s.rng.IntN(200); {
+	case n < 12 || len(s.members) == 0:
+		s.joinAny()
+	case n < 18:
+		s.die(s.members[s.rng.IntN(len(s.members))])
+	case n < 24:
+		s.grow(s.mdts[s.rng.IntN(len(s.mdts))], s.rng.IntN(20), 8)
+		s.wakeAll()
+	case n < 32:
+		s.pass(time.Duration(s.rng.IntN(10)) * time.Second)
+	case n < 35:
+		m := s.members[s.rng.IntN(len(s.members))]
+		m.heard = s.now
+		if err := s.g.Heartbeat(m.id, s.now); err != nil {
+			s.fail("heartbeat: %v", err)
+		}
+	case n < 49:
+		s.operate()
+	case n < 90:
+		s.credit(s.members[s.rng.IntN(len(s.members))])
+	default:
+		s.answer()
 	}
+	s.reap()
+	s.check()
+}
+
+// pass lets time pass.
+func (s *sim) pass(d time.Duration) {
+	s.now = s.now.Add(d)
+	s.note("%s", s.now.Sub(time.Unix(0, 0)))
+	s.mayEnd = s.timedOut
+	s.g.Tick(s.now)
+	s.reap()
+	s.checkTimeouts()
+	for _, id := range s.g.Expired(s.now) {
+		i := slices.IndexFunc(s.members, func(m *simMember) bool { return m.id == id })
+		if i < 0 || s.now.Sub(s.members[i].heard) <= s.g.Config.Lease {
+			s.fail("member %d expired, which is alive or none", id)
+		}
+		s.die(s.members[i])
+	}
+	for _, m := range s.members {
+		if s.now.Sub(m.heard) > s.g.Config.Lease {
+			s.fail("member %d did not expire", m.id)
+		}
+	}
+}
+
+// operate is what operators and the broker do.
+func (s *sim) operate() {
+	mdt := s.mdts[s.rng.IntN(len(s.mdts))]
+	switch n := s.rng.IntN(14); {
+	case mdt.removed:
+		s.add(mdt)
+	case n < 3:
+		s.g.Pause(!s.g.paused)
+		s.note("paused: %v", s.g.paused)
+	case n < 7:
+		s.raise(mdt)
+	case n < 10:
+		s.skip(mdt)
+	case n < 12:
+		s.resume(mdt)
+	case n == 12 && s.oneIn(2):
+		s.seek(mdt)
+	case n == 13 && s.oneIn(3):
+		s.note("remove MDT %d", mdt.id)
+		s.mayEnd = func(l *simLease) bool { return l.mdt == mdt }
+		mdt.removed = true
+		if err := s.g.RemoveMDT(mdt.id); err != nil {
+			s.fail("remove: %v", err)
+		}
+	}
+}
+
+// add serves an MDT again, from its mark on. What was to be passed over is forgotten.
+func (s *sim) add(mdt *simMDT) {
+	s.note("add MDT %d at %d", mdt.id, mdt.mark)
+	mdt.removed = false
+	for _, r := range mdt.records {
+		r.skipped = false
+	}
+	s.g.AddMDT(mdt.id, mdt.mark)
+	s.startAt(mdt, mdt.mark)
+}
+
+// raise has the ceiling written that was asked for.
+func (s *sim) raise(mdt *simMDT) {
+	if mdt.wanted > mdt.ceiling {
+		mdt.ceiling = mdt.wanted
+		s.note("ceiling of MDT %d at %d", mdt.id, mdt.ceiling)
+		s.g.Track(mdt.id).CeilingRaised()
+	}
+}
+
+func (s *sim) skip(mdt *simMDT) {
 	r := mdt.records[s.rng.IntN(len(mdt.records))]
-	if r.delivered == 0 && !r.acked && s.g.Skip(mdt.id, r.index) == nil {
-		s.note("skip %d", r.index)
+	if open := between(mdt.records, mdt.mark, mdt.mark+uint64(s.rng.IntN(40))); len(open) > 0 {
+		r = open[len(open)-1]
+	}
+	err := s.g.Skip(mdt.id, r.index)
+	if (err != nil) != (r.index <= mdt.mark) {
+		s.fail("skip %d with the mark at %d: %v", r.index, mdt.mark, err)
+	}
+	if err == nil {
+		s.note("skip %d/%d", mdt.id, r.index)
 		r.skipped = true
+		s.pardon(mdt)
+	}
+}
+
+func (s *sim) resume(mdt *simMDT) {
+	s.note("resume MDT %d", mdt.id)
+	if err := s.g.Resume(mdt.id); err != nil {
+		s.fail("resume: %v", err)
+	}
+	s.pardon(mdt)
+}
+
+// pardon allows more deliveries of what was delivered as often as it may.
+func (s *sim) pardon(mdt *simMDT) {
+	for _, r := range mdt.records {
+		if r.most > 0 && r.delivered >= r.most && r.holder == nil {
+			r.most = r.delivered + s.g.Config.MaxDeliveries
+		}
+	}
+}
+
+func (s *sim) seek(mdt *simMDT) {
+	to := uint64(s.rng.IntN(int(mdt.last) + 1))
+	if s.oneIn(2) {
+		to = mdt.mark + uint64(s.rng.IntN(5))
+	}
+	to = min(to, mdt.last)
+	s.note("seek %d/%d, the mark is %d", mdt.id, to, mdt.mark)
+	s.mayEnd = func(l *simLease) bool { return l.mdt == mdt }
+	for _, r := range mdt.records {
+		r.skipped = r.skipped && r.index > mdt.mark // what was passed over before is history
+	}
+	if err := s.g.Seek(mdt.id, to); err != nil {
+		s.fail("seek: %v", err)
+	}
+	s.startAt(mdt, to)
+}
+
+// startAt has the oracle forget what was before a track began.
+func (s *sim) startAt(mdt *simMDT, mark uint64) {
+	s.reap()
+	mdt.mark, mdt.frontier = mark, mark
+	for _, r := range mdt.records {
+		r.acked, r.delivered, r.stale, r.last, r.most = r.index <= mark, 0, false, nil, s.g.Config.MaxDeliveries
 	}
 }
 
 // wakeAll is what the broker does for streams that wait for new records.
 func (s *sim) wakeAll() {
 	for _, mdt := range s.mdts {
-		s.queue = append(s.queue, s.g.Track(mdt.id).Streams()...)
+		if !mdt.removed {
+			s.queue = append(s.queue, s.g.Track(mdt.id).Streams()...)
+		}
 	}
 }
 
 // finish lets everybody behave and demands that everything gets acknowledged.
 func (s *sim) finish() {
-	s.g.Pause(false)
-	if len(s.members) == 0 {
-		s.join("last", "0")
-	}
-	for range 20000 {
-		s.now = s.now.Add(time.Second)
-		s.g.Tick(s.now)
-		s.sync()
-		for _, m := range s.members {
-			if m.credit < 3 {
-				s.credit(m)
-			}
-			if len(m.open) > 0 {
-				s.ack(m, m.open[0])
-			}
-		}
-		s.work(1000)
-		if s.complete() {
-			return
-		}
+	if s.g.paused {
+		s.g.Pause(false)
 	}
 	for _, mdt := range s.mdts {
-		for _, x := range s.g.Track(mdt.id).Streams() {
-			s.note("MDT %d stream cursor %d mark %d owner %d to %d leases %d blocked %s after %v", mdt.id, x.cursor, x.mark(), x.owner, x.moveTo, len(x.leases), x.blocked, x.after != nil)
+		if mdt.removed {
+			s.add(mdt)
 		}
-		for _, l := range s.g.leases {
-			s.note("lease %d of %d (%d,%d] acked %d", l.id, l.member, l.from, l.to, l.acked)
-		}
-		s.note("MDT %d mark %d of %d, ahead %d of %d", mdt.id, s.g.Track(mdt.id).Mark(), mdt.last, s.g.Track(mdt.id).ahead, s.g.Config.InFlight)
 	}
+	quiet := 0
+	for before := s.total(); quiet < 200; before = s.total() {
+		s.pass(time.Second)
+		if !slices.ContainsFunc(s.members, func(m *simMember) bool { return m.serves == nil }) {
+			s.join("last", "0", nil)
+		}
+		s.mayEnd = func(*simLease) bool { return false }
+		for _, m := range slices.Clone(s.members) {
+			if m.batches < 3 || m.bytes < 10 {
+				s.credit(m)
+			}
+			if m.heard = s.now; len(m.open) > 0 {
+				s.ack(m.open[0])
+			}
+			_ = s.g.Heartbeat(m.id, s.now)
+		}
+		for _, mdt := range s.mdts {
+			if s.raise(mdt); quiet == 50 {
+				s.resume(mdt)
+			}
+		}
+		s.reap()
+		s.work(1000)
+		if s.complete() {
+			s.checkEnd()
+			return
+		}
+		if quiet++; s.total() != before {
+			quiet = 0
+		}
+	}
+	s.describe()
 	s.fail("stuck: not everything could be acknowledged")
+}
+
+// total changes whenever a mark or an acked index does.
+func (s *sim) total() (n uint64) {
+	for _, mdt := range s.mdts {
+		n += s.g.Track(mdt.id).Mark()
+	}
+	for _, m := range s.members {
+		for _, l := range m.open {
+			n += l.acked
+		}
+	}
+	return n
 }
 
 func (s *sim) complete() bool {
@@ -503,22 +696,16 @@ func (s *sim) complete() bool {
 	return true
 }
 
-func runSim(t *testing.T, seed uint64) {
-	s := newSim(t, seed)
-	for range s.rng.IntN(300) + 50 {
-		s.step()
-		s.work(s.rng.IntN(30))
-	}
-	s.finish()
-}
-
-var (
-	seeds     = flag.Uint64("seeds", 5000, "how many seeds TestSimulation runs")
-	firstSeed = flag.Uint64("seed", 0, "the first of them")
-)
-
-func TestSimulation(t *testing.T) {
-	for seed := range *seeds {
-		runSim(t, *firstSeed+seed)
+// describe notes where everything stands.
+func (s *sim) describe() {
+	for _, mdt := range s.mdts {
+		t := s.g.Track(mdt.id)
+		s.note("MDT %d mark %d of %d, ahead %d of %d, ceiling %d", mdt.id, t.Mark(), mdt.last, t.ahead, s.g.Config.InFlight, mdt.ceiling)
+		for _, x := range t.Streams() {
+			s.note("  stream %d cursor %d mark %d owner %d to %d leases %d %s after %v", x.id, x.cursor, x.mark(), x.owner, x.moveTo, len(x.leases), x.blocked, x.after != nil)
+			for _, l := range x.leases {
+				s.note("    lease %d of %d (%d,%d] acked %d", l.id, l.member.id, l.from, l.to, l.acked)
+			}
+		}
 	}
 }

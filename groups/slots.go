@@ -34,6 +34,15 @@ func (s *Slots) Count() int {
 	return n
 }
 
+// common returns how many slots are in both sets.
+func (s *Slots) common(other *Slots) int {
+	n := 0
+	for i, word := range s {
+		n += bits.OnesCount64(word & other[i])
+	}
+	return n
+}
+
 // Meets tells whether the sets have a slot in common.
 func (s *Slots) Meets(other *Slots) bool {
 	for i, word := range s {

@@ -3,38 +3,48 @@ package groups
 import (
 	"container/heap"
 	"slices"
-	"time"
 )
 
 // Track is a group's way through one MDT. The group owns it.
 //
 // Invariants: the streams of lanes share out all keys, each to exactly one; mark
-// is the smallest mark of all streams; no lease ends above frontier.
+// is the smallest mark of all streams; no lease ends above frontier, no cursor is
+// above looked.
 type Track struct {
 	MDT   MDT
 	group *Group
 
-	streams  []*Stream // lanes, or the two ends of the pool
-	marks    markHeap
-	pool     *pool // set for round-robin
-	mark     uint64
-	frontier uint64 // the highest index ever handed out
-	skips    []uint64
-	flight   []flown // what was handed out between mark and frontier
-	ahead    int64   // its bytes
-	held     []*Stream
+	streams    []*Stream // lanes, or the two ends of the pool
+	lastStream int
+	marks      markHeap
+	lanes      map[MemberID][]*Stream // of fid: by owner
+	pool       *pool                  // set for round-robin
+	crews      []*crew                // that serve it, for round-robin
+	mark       uint64
+	frontier   uint64 // the highest index ever handed out
+	looked     uint64 // the highest place that a cursor came to
+	skips      []uint64
+	flight     []flown // the way from mark to looked
+	ahead      int64   // its bytes
+	held       line    // of streams that wait for the mark, as ahead is too much
+	low        line    // of streams that wait for the ceiling
+	moved      bool    // in Group.moved
+	ended      bool
 }
 
-// flown is a part of the way from mark to frontier, with its bytes.
+// flown is a part of the way from mark to looked, with its bytes.
 type flown struct {
 	to    uint64
 	bytes int64
 }
 
 func newTrack(g *Group, mdt MDT, mark uint64) *Track {
-	t := &Track{MDT: mdt, group: g, mark: mark, frontier: mark}
+	t := &Track{MDT: mdt, group: g, mark: mark, frontier: mark, looked: mark, lanes: make(map[MemberID][]*Stream)}
 	if g.Config.Distribution == RoundRobin {
 		t.pool = newPool(t, mark)
+		for _, c := range g.crews {
+			t.hire(c)
+		}
 		return t
 	}
 	s := &Stream{track: t, cursor: mark}
@@ -47,15 +57,42 @@ func newTrack(g *Group, mdt MDT, mark uint64) *Track {
 }
 
 func (t *Track) add(s *Stream) {
+	t.lastStream++
+	s.id = t.lastStream
 	t.streams = append(t.streams, s)
+	t.lanes[s.owner] = append(t.lanes[s.owner], s)
 	heap.Push(&t.marks, s)
 	s.wake()
+}
+
+// drop ends a stream.
+func (t *Track) drop(s *Stream) {
+	s.gone = true
+	s.leaveLines()
+	heap.Remove(&t.marks, s.heapAt)
+	isIt := func(x *Stream) bool { return x == s }
+	t.streams = slices.DeleteFunc(t.streams, isIt)
+	t.lanes[s.owner] = slices.DeleteFunc(t.lanes[s.owner], isIt)
+}
+
+// end drops all streams and leases of the track.
+func (t *Track) end() {
+	t.ended = true
+	for _, s := range t.streams {
+		s.gone = true
+		s.leaveLines()
+		for _, l := range s.leases {
+			t.group.endLease(l)
+		}
+	}
+	t.streams, t.marks, t.lanes, t.crews = nil, nil, nil, nil
 }
 
 // Mark returns the track's mark.
 func (t *Track) Mark() uint64 { return t.mark }
 
-// Frontier returns the highest index that was ever handed out.
+// Frontier returns the highest index that was handed out since the track began, or
+// was sought.
 func (t *Track) Frontier() uint64 { return t.frontier }
 
 // Group returns the group that the track belongs to.
@@ -64,35 +101,56 @@ func (t *Track) Group() *Group { return t.group }
 // Streams returns the streams, for the broker to look at and not to keep.
 func (t *Track) Streams() []*Stream { return t.streams }
 
-// mayReach cuts (from, to] to what s may hand out now: at or below the frontier
-// always, beyond it only while the group is not too far ahead of its mark (rule 7),
-// and never above the ceiling.
-func (t *Track) mayReach(s *Stream, from, to, ceiling uint64) (uint64, Blocked) {
-	limit := t.group.Config.InFlight
-	if to > t.frontier && limit > 0 && t.ahead >= limit {
-		if from >= t.frontier {
-			t.held = append(t.held, s)
-			return from, InFlight
-		}
-		to = t.frontier
+// CeilingRaised tells that the hand-out ceiling on disk is higher now: who answered
+// [NeedsCeiling] is woken.
+func (t *Track) CeilingRaised() { t.low.wakeAll() }
+
+func (t *Track) wakeStreams() {
+	for _, s := range t.streams {
+		s.wake()
 	}
-	if to > ceiling {
-		return from, NeedsCeiling
-	}
-	return to, Ready
 }
 
-// reach notes a hand-out of (from, to] that weighs bytes.
-func (t *Track) reach(from, to uint64, bytes int64) {
-	if to <= t.frontier {
+// mayReach cuts the way from the cursor of s to to as rule 7 wants it: behind the
+// foremost cursor always, beyond it only while that is not too far ahead of the mark.
+func (t *Track) mayReach(s *Stream, to uint64) (uint64, Blocked) {
+	limit := t.group.Config.InFlight
+	if to <= t.looked || limit <= 0 || t.ahead < limit {
+		return to, Ready
+	}
+	if s.cursor >= t.looked {
+		s.wait(&t.held)
+		return s.cursor, InFlight
+	}
+	return t.looked, Ready
+}
+
+// mostFlights is how many hand-outs may be ahead of the mark, however little they
+// weigh: a lease costs memory too.
+const mostFlights = 1 << 16
+
+// fineness is in how many parts at least the way ahead of the mark is remembered:
+// memory must not grow with the number of hand-outs.
+const fineness = 64
+
+// look notes that a cursor comes to to, behind bytes of records and so many hand-outs.
+func (t *Track) look(to uint64, bytes, handOuts int64) {
+	if to <= t.looked {
 		return
 	}
-	if from < t.frontier {
-		bytes = int64(float64(bytes) * float64(to-t.frontier) / float64(to-from))
+	limit := t.group.Config.InFlight
+	bytes = max(bytes, handOuts*(limit/mostFlights))
+	if limit <= 0 {
+		limit = 1 << 26 // there is none: this is for the parts only
 	}
-	t.frontier = to
-	t.flight = append(t.flight, flown{to, bytes})
+	t.looked = to
 	t.ahead += bytes
+	if last := len(t.flight) - 1; last >= 0 && t.flight[last].bytes+bytes <= limit/fineness {
+		t.flight[last].to, t.flight[last].bytes = to, t.flight[last].bytes+bytes
+	} else {
+		t.flight = append(t.flight, flown{to, bytes})
+	}
+	t.held.wakeAll() // who is behind the foremost cursor may always go on
 }
 
 // streamMoved brings the track's mark up to date after that of s may have changed.
@@ -115,10 +173,7 @@ func (t *Track) streamMoved(s *Stream) {
 	}
 	t.group.markMoved(t)
 	if t.ahead < t.group.Config.InFlight {
-		for _, held := range t.held {
-			held.wake()
-		}
-		t.held = t.held[:0]
+		t.held.wakeAll()
 	}
 }
 
@@ -137,7 +192,8 @@ func (t *Track) untilSkip(cursor, to uint64) uint64 {
 	return to
 }
 
-// laneOf returns the lane that has the slot.
+// laneOf returns the lane that has the slot. Its cost grows with the number of
+// lanes: it is for barrier records, which are rare.
 func (t *Track) laneOf(slot Slot) *Stream {
 	for _, s := range t.streams {
 		if s.keys.Has(slot) {
@@ -147,100 +203,21 @@ func (t *Track) laneOf(slot Slot) *Stream {
 	panic("groups: a slot is in no lane")
 }
 
-// split takes n slots out of lane s for a new owner. What s has in flight of them
-// must be acknowledged first.
-func (t *Track) split(s *Stream, keys Slots, owner MemberID) *Stream {
-	s.part()
-	own := *s.keys // leases in flight keep the set that they were made with
-	own.remove(&keys)
-	s.keys = &own
-	child := &Stream{track: t, keys: &keys, owner: owner, cursor: s.cursor, tries: slices.Clone(s.tries), notBefore: s.notBefore, poisoned: s.poisoned}
-	if len(s.leases) > 0 {
-		child.after, child.afterAt = s, s.cursor
-		s.waiters = append(s.waiters, waiter{child, s.cursor})
-	} else if s.after != nil {
-		child.after, child.afterAt = s.after, s.afterAt
-		s.after.waiters = append(s.after.waiters, waiter{child, s.afterAt})
-	}
-	t.add(child)
-	return child
-}
-
-// mergeAt joins s with another lane of its owner that has come to the same place.
-// Should either have something in flight, both wait for its end: the mark of a key
-// must never fall, and one lane has one mark.
-func (t *Track) mergeAt(s *Stream) {
-	if s.keys == nil || len(t.streams) == 1 || !s.canMerge() {
-		return
-	}
-	for _, other := range t.streams {
-		if other != s && other.owner == s.owner && other.cursor == s.cursor && other.canMerge() {
-			s.partner, other.partner = other, s
-			t.mergeDrained(s)
-			return
-		}
-	}
-}
-
-// canMerge tells whether nothing but its place and what it has in flight
-// distinguishes the lane from another one of its owner.
-func (s *Stream) canMerge() bool {
-	return s.owner != 0 && s.partner == nil && s.moveTo == 0 && s.after == nil &&
-		!s.poisoned && len(s.tries) == 0 && s.notBefore.IsZero() && !s.isAwaited()
-}
-
-// isAwaited tells whether a lane that was split from s waits for it.
-func (s *Stream) isAwaited() bool {
-	return slices.ContainsFunc(s.waiters, func(w waiter) bool { return w.stream.after == s })
-}
-
-// mergeDrained puts the keys of s and its partner into s, if both have drained.
-func (t *Track) mergeDrained(s *Stream) {
-	other := s.partner
-	if len(s.leases) > 0 || len(other.leases) > 0 {
-		return
-	}
-	s.part()
-	keys := *s.keys // deliveries keep the sets that they were made with
-	keys.Union(other.keys)
-	s.keys = &keys
-	s.waiters = append(s.waiters, other.waiters...)
-	t.drop(other)
-	s.markMoved()
-}
-
-// part ends the wait of two lanes for each other.
-func (s *Stream) part() {
-	if other := s.partner; other != nil {
-		s.partner, other.partner = nil, nil
-		s.wake()
-		other.wake()
-	}
-}
-
-// drop ends a stream.
-func (t *Track) drop(s *Stream) {
-	s.gone = true
-	heap.Remove(&t.marks, s.heapAt)
-	t.streams = slices.DeleteFunc(t.streams, func(x *Stream) bool { return x == s })
-}
-
-// lose gives back all that a member has in flight here.
+// lose gives back all that a member has in flight here, and all that it owns.
 func (t *Track) lose(member MemberID) {
 	if t.pool != nil {
-		t.pool.lose(member, time.Time{})
+		t.pool.lose(member)
 		return
 	}
 	for _, s := range slices.Clone(t.streams) {
 		if s.moveTo == member {
 			s.moveTo = 0
-			s.wake()
+			s.wake() // it need not drain any more
 		}
-		if s.owner != member {
-			continue
+		if s.owner == member {
+			s.moveAtOnce(s.moveTo)
+			s.fallBack()
 		}
-		s.owner, s.moveTo = s.moveTo, 0
-		s.fallBack()
 	}
 }
 
@@ -265,6 +242,7 @@ func (h *markHeap) Push(x any) {
 func (h *markHeap) Pop() any {
 	old := *h
 	s := old[len(old)-1]
+	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return s
 }

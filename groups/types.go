@@ -39,7 +39,8 @@ func (d Distribution) String() string {
 type Config struct {
 	Name         string
 	Distribution Distribution
-	// InFlight is how many bytes of handed-out records the frontier may lead the mark by.
+	// InFlight is how many bytes of records the foremost cursor may lead the mark by
+	// (rule 7); 0 for no limit.
 	InFlight int64
 	// Lease is after how long without a sign of life a member is given up.
 	Lease time.Duration
@@ -49,11 +50,12 @@ type Config struct {
 	MaxDeliveries int
 }
 
-// Piece describes the batch that covers a place, without its records.
+// Piece describes the batch that covers a place, without its records. One without
+// bytes or without slots holds no record: streams step over it, it is no delivery.
 type Piece struct {
 	From, To uint64 // the range (From, To]
 	Bytes    int64  // of packed records
-	// Slots are those that have records in the batch; nil stands for all.
+	// Slots are those that have records in the batch, home or not; nil stands for all.
 	Slots *Slots
 	// Pairs are the barrier records in the batch, by index.
 	Pairs []Pair
@@ -72,8 +74,10 @@ type Delivery struct {
 	Lease    LeaseID
 	MDT      MDT
 	From, To uint64
-	Slots    *Slots // nil stands for all
-	Count    int    // 1 for the first delivery since the group was loaded
+	Slots    *Slots // nil stands for all; shared, not to be changed
+	Count    int    // 1 for the first delivery since the group was loaded or sought
+	// Bytes is what the member was charged for it: an estimate, see [Group.Measured].
+	Bytes int64
 }
 
 // Blocked says what a stream waits for.
@@ -91,15 +95,22 @@ const (
 	Poisoned                    // records were delivered max_deliveries times
 	Delayed                     // a nack asked for a delay
 	NeedsCeiling                // the hand-out ceiling on disk is too low
-	Empty                       // a pool has no returned range
+	Empty                       // a pool has no returned range, or the stream is gone
+	Merging                     // another lane of its owner is behind, or both drain to become one
+	Elsewhere                   // the batch does not cover the stream's place any more: ask it again
 )
 
-var blockedNames = []string{"ready", "no member", "no credit", "draining", "barrier", "in flight", "paused", "poisoned", "delayed", "ceiling", "empty"}
+var blockedNames = []string{"ready", "no member", "no credit", "draining", "barrier", "in flight", "paused", "poisoned", "delayed", "ceiling", "empty", "merging", "elsewhere"}
 
 // String returns the word that operators see.
-func (b Blocked) String() string { return blockedNames[b] }
+func (b Blocked) String() string {
+	if int(b) < len(blockedNames) {
+		return blockedNames[b]
+	}
+	return fmt.Sprintf("Blocked(%d)", b)
+}
 
-// Errors that a member is told.
+// Errors that a member or an operator is told.
 var (
 	// ErrLeaseLost: the lease ended: it was acknowledged, given back, or lost.
 	ErrLeaseLost = errors.New("lease-lost")
@@ -109,54 +120,6 @@ var (
 	ErrUnknownMember = errors.New("unknown member")
 	// ErrUnknownMDT: the group has no track there.
 	ErrUnknownMDT = errors.New("unknown MDT")
+	// ErrAcknowledged: the record to pass over is acknowledged already.
+	ErrAcknowledged = errors.New("acknowledged already")
 )
-
-// tries remembers how often the ranges ahead of a cursor were delivered already:
-// ascending ends, each with a count that holds from the end before it.
-type tries []try
-
-type try struct {
-	to uint64
-	n  int
-}
-
-// at returns how often what follows cursor was delivered, and up to where that
-// holds; 0 and no end for new records.
-func (t tries) at(cursor uint64) (n int, to uint64) {
-	for _, x := range t {
-		if x.to > cursor {
-			return x.n, x.to
-		}
-	}
-	return 0, ^uint64(0)
-}
-
-// after drops what lies at or below cursor.
-func (t tries) after(cursor uint64) tries {
-	for len(t) > 0 && t[0].to <= cursor {
-		t = t[1:]
-	}
-	return t
-}
-
-// before returns a copy of what lies at or below end.
-func (t tries) before(end uint64) tries {
-	var cut tries
-	for _, x := range t {
-		cut = cut.push(min(x.to, end), x.n)
-		if x.to >= end {
-			break
-		}
-	}
-	return cut
-}
-
-// push appends a range; a count that stays the same extends the last one.
-func (t tries) push(to uint64, n int) tries {
-	if last := len(t) - 1; last >= 0 && (t[last].n == n || t[last].to >= to) {
-		t[last].to = max(t[last].to, to)
-		t[last].n = max(t[last].n, n)
-		return t
-	}
-	return append(t, try{to, n})
-}
