@@ -165,12 +165,13 @@ func (m *modelTest) append() {
 	if m.rng.IntN(15) == 0 {
 		index = m.rng.Uint64N(m.last + 1) // not above the last one
 	}
-	good := renumber || index > m.last
 	var packed []byte
+	good := true
 	for range m.rng.IntN(12) {
 		if m.rng.IntN(10) == 0 {
 			index += m.rng.Uint64N(20)
 		}
+		good = good && (renumber || index > m.last)
 		kind := changelog.Type(1 + m.rng.Uint32N(6))
 		one := typed(index, kind)
 		if renumber {

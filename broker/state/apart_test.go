@@ -83,6 +83,7 @@ func occupy(t *testing.T, dir string, leave int64) string {
 // On a full disk a Write fails and changes nothing; when there is room again, the
 // next one succeeds. Each round leaves a little more room, to fail at another point.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	if !ownMounts(t) {
 		return
 	}
@@ -121,6 +122,7 @@ func TestFullDisk(t *testing.T) {
 
 // What needs a new file fails on a full disk without harm to the old one.
 func TestNewFileOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	if !ownMounts(t) {
 		return
 	}
@@ -159,6 +161,7 @@ func TestNewFileOnAFullDisk(t *testing.T) {
 
 // In a read-only directory nothing can be opened or made, which is said.
 func TestReadOnlyDirectory(t *testing.T) {
+	t.Parallel()
 	if !ownMounts(t) {
 		return
 	}

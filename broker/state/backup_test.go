@@ -118,6 +118,7 @@ func TestBackupWhileWriting(t *testing.T) {
 
 // A state file that was simply copied while lcapd writes is right, or noticed.
 func TestCopyWhileWriting(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, 3)
 	check(t, s.Write(fullUpdate(40, 3, 1)))
 	done, copied := make(chan struct{}), make(chan []byte)

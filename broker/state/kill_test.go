@@ -49,6 +49,7 @@ func writeForever(s *Store) error {
 // least what its last Write that returned stored, and nothing of the one in hand or
 // all of it.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	seed := cmp.Or(*killSeed, uint64(time.Now().UnixNano()))
 	t.Logf("to run the same choices again: -run '^TestKill$' -state.seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))

@@ -148,6 +148,7 @@ func makeBolt(path string, ours bool) error {
 
 // One directory serves one lcapd: this process knows no exception.
 func TestLocked(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, 1)
 	refused := func(want string) {
 		t.Helper()
@@ -197,6 +198,7 @@ func TestClosed(t *testing.T) {
 // A bolt tool that only looks keeps lcapd out as long as it does; one that writes is
 // noticed.
 func TestOpenAfterBoltTool(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, 3)
 	check(t, s.Close())
 	path := filepath.Join(s.dir, fileName)

@@ -172,6 +172,7 @@ func (tr *tracer) failing(name string, nth int) { tr.rules <- rule{name, nth} }
 // there, on disk and in memory, and the next one succeeds: in a new file if what
 // failed was the last sync, after which bolt would be wrong about what is on disk.
 func TestEveryCallFails(t *testing.T) {
+	t.Parallel()
 	if !apart(t, nil) {
 		return
 	}
@@ -213,6 +214,7 @@ func TestEveryCallFails(t *testing.T) {
 // Whichever call fails while a new file is made, the old one is still good, and the
 // next try succeeds.
 func TestNewFileFails(t *testing.T) {
+	t.Parallel()
 	if !apart(t, nil) {
 		return
 	}
@@ -302,6 +304,7 @@ func (p *platter) afterPowerCut(rng *rand.Rand) []byte {
 // after the one in hand; whatever the disk did, in whatever order, with what was not
 // synced.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	if !apart(t, nil) {
 		return
 	}

@@ -319,6 +319,7 @@ func (m *model) random(rng *rand.Rand) (u Update) {
 // Whatever is written, in memory and on disk there is the same as in plain maps, and
 // bolt finds nothing wrong with its file.
 func TestRandomUpdates(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 2))
 	s := newStore(t, 3)
 	m := newModel(mustLoad(t, s))
