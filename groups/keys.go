@@ -6,21 +6,34 @@ import "github.com/lcapd/lcapd/changelog"
 // "Key"). The first is its home; two tells whether there is another one, which
 // makes the record a barrier for both.
 func Keys(r changelog.Record) (home, other Slot, two bool) {
-	target := r.Target()
-	source, _ := r.Source()
+	home = targetKey(r)
+	if source, _ := r.Source(); !source.IsZero() {
+		switch target := r.Target(); {
+		case r.Type() == changelog.TypeMigrt:
+			other, two = SlotOf(source), true
+		case r.Type() == changelog.TypeRenme && target.IsZero():
+			home = SlotOf(source)
+		case r.Type() == changelog.TypeRenme:
+			home, other, two = SlotOf(source), SlotOf(target), true
+		}
+	}
+	if !two || home == other {
+		return home, 0, false
+	}
+	return home, other, true
+}
+
+// targetKey is the slot of the object that the record is about, its source aside.
+func targetKey(r changelog.Record) Slot {
 	switch t := r.Type(); {
 	case t == changelog.TypeMark:
-		return 0, 0, false // the target FID holds flags
-	case t == changelog.TypeRenme && !source.IsZero():
-		home, other, two = SlotOf(source), SlotOf(target), !target.IsZero()
-	case t == changelog.TypeMigrt && !source.IsZero():
-		home, other, two = SlotOf(target), SlotOf(source), true
-	case !target.IsZero():
-		return SlotOf(target), 0, false
+		return 0 // the target FID holds flags
+	case !r.Target().IsZero():
+		return SlotOf(r.Target())
 	case parentIsTrue(t) && !r.Parent().IsZero():
-		return SlotOf(r.Parent()), 0, false
+		return SlotOf(r.Parent())
 	}
-	return home, other, two && home != other
+	return 0
 }
 
 // parentIsTrue tells whether records of the type carry their own parent FID, not

@@ -138,7 +138,7 @@ func TestCopyWhileWriting(t *testing.T) {
 		}
 	}()
 	right, noticed := 0, 0
-	for mark := uint64(2); right+noticed < 200; mark++ {
+	for mark := uint64(2); right+noticed < 80; mark++ {
 		check(t, s.Write(fullUpdate(40, 3, mark)))
 		select {
 		case data := <-copied:

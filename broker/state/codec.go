@@ -80,6 +80,9 @@ func decodeGroup(name string, b []byte) (Group, error) {
 		Name: name, Start: s.Start, MDTs: s.MDTs, Created: s.Created.UTC(),
 		Filter: s.Filter, Chain: s.Chain, Paused: s.Paused,
 	}
+	if len(g.MDTs) == 0 { // as it was encoded, and as it compares
+		g.MDTs = nil
+	}
 	var known bool
 	if g.Distribution, known = distributionOf(s.Distribution); !known {
 		return Group{}, fmt.Errorf("unknown distribution %q", s.Distribution)

@@ -320,11 +320,24 @@ func TestStructureRefused(t *testing.T) {
 		checkEqual(t, "kind", ne.Uint16(page[8:]), uint16(kindBranch))
 		return page
 	}
+	// inline returns the page that the bucket of upstreams has in the root.
+	inline := func(file []byte) []byte {
+		pages, err := readPages(bytes.NewReader(file), int64(len(file)))
+		check(t, err)
+		buckets, err := pages.buckets()
+		check(t, err)
+		upstream := buckets[slices.IndexFunc(buckets, func(e element) bool { return string(e.key) == bucketUpstream })]
+		root := file[pages.meta.root*pageSize:]
+		return root[bytes.Index(root, upstream.value)+bucketHeader:]
+	}
 	for _, tt := range []struct {
 		name   string
 		damage func(file []byte)
 		says   string
 	}{
+		{"an inline page with a number", func(file []byte) { inline(file)[6] = 1 }, "bucket upstream: it is no page"},
+		{"an inline page with overflow", func(file []byte) { inline(file)[13] = 1 }, "bucket upstream: it is no page"},
+		{"an inline branch", func(file []byte) { inline(file)[8] = kindBranch }, "bucket upstream: it is no page"},
 		{"root beyond the end", both(16, 1<<40), "no such page"},
 		{"root is a meta", both(16, 1), "no such page"},
 		{"beyond the end of the file", both(40, 1<<40), "cut off"},

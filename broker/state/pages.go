@@ -28,6 +28,7 @@ const (
 
 	kindBranch = 1
 	kindLeaf   = 2
+	kindMeta   = 4
 	flagBucket = 1
 
 	// maxDepth is far beyond any tree that fits on a disk.
@@ -89,8 +90,8 @@ func readMeta(file io.ReaderAt, id int64) (meta, error) {
 	switch {
 	case ne.Uint32(m) != boltMagic:
 		return meta{}, errNotBolt
-	case ne.Uint64(page[:]) != uint64(id):
-		return meta{}, fmt.Errorf("it says that it is page %d", ne.Uint64(page[:]))
+	case ne.Uint64(page[:]) != uint64(id) || ne.Uint16(page[8:]) != kindMeta:
+		return meta{}, fmt.Errorf("it says that it is page %d, of kind %d", ne.Uint64(page[:]), ne.Uint16(page[8:]))
 	case ne.Uint64(m[metaSize-8:]) != sum.Sum64():
 		return meta{}, errors.New("the checksum does not match")
 	case ne.Uint32(m[4:]) != boltVersion:
@@ -140,8 +141,8 @@ func (r *pageReader) values(bucket element, visit func(key, value []byte)) error
 		return r.tree(root, span{}, 0, leaf)
 	}
 	inline := bucket.value[bucketHeader:]
-	if len(inline) < pageHeader || ne.Uint16(inline[8:]) != kindLeaf {
-		return errors.New("a bucket is no page")
+	if len(inline) < pageHeader || ne.Uint64(inline) != 0 || ne.Uint16(inline[8:]) != kindLeaf || ne.Uint32(inline[12:]) != 0 {
+		return errors.New("it is no page") // bolt would take a number that is there for one in the file
 	}
 	return r.page(inline, span{}, 0, leaf)
 }
