@@ -28,7 +28,8 @@ type writing struct {
 	groups  []*group
 	deleted []*group
 	tracks  []*track
-	marks   []MarkState // of tracks
+	ways    []*groups.Track // of tracks: a seek or a reset gives a track another one
+	marks   []MarkState     // of tracks
 	removed []groups.MDT
 	mdts    []*mdt
 	states  []MDTState // of mdts
@@ -96,7 +97,7 @@ func (c *Core) writeState(urgent bool) {
 	for _, t := range p.dirty {
 		t.dirty = false
 		if c.exists(t) {
-			w.tracks, w.marks = append(w.tracks, t), append(w.marks, t.state())
+			w.tracks, w.ways, w.marks = append(w.tracks, t), append(w.ways, t.Track), append(w.marks, t.state())
 		}
 	}
 	*p = persist{seq: p.seq, last: p.last, failed: p.failed, underway: w}
@@ -147,8 +148,8 @@ func (ev Persisted) apply(c *Core) {
 	}
 	for i, t := range w.tracks {
 		s := w.marks[i]
-		if s.Epoch != t.mdt.epoch {
-			continue // the MDT was reset meanwhile: a newer state follows
+		if t.Track != w.ways[i] {
+			continue // it was moved meanwhile, and that mark is no longer its own
 		}
 		t.durable, t.ceiling = s.Mark, max(t.ceiling, s.Ceiling)
 		t.seek = t.seek && !s.Seek
@@ -160,8 +161,6 @@ func (ev Persisted) apply(c *Core) {
 		}
 	}
 	for _, m := range c.order {
-		// On disk they hold nothing back any more.
-		m.leaving = slices.DeleteFunc(m.leaving, func(t *track) bool { return slices.Contains(w.deleted, t.group) })
 		c.clear(m)
 	}
 }

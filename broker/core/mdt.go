@@ -13,7 +13,6 @@ type mdt struct {
 	id       groups.MDT
 	epoch    Epoch
 	tracks   []*track
-	leaving  []*track // of groups whose deletion is not on disk yet: they still count for the clear
 	live     *feed
 	reopenAt time.Time // when the live reading starts again; zero while it runs
 	stopped  bool      // what it shows are no records: nothing is read until Restart
@@ -175,13 +174,15 @@ func (c *Core) clear(m *mdt) {
 	c.emit(Clear{MDT: m.id, Epoch: m.epoch, Index: k.sent})
 }
 
-// clearable is the smallest durable mark of all groups; 0 without groups.
+// clearable is the smallest durable mark of all groups; 0 without groups. A group
+// that is being deleted does not count: what is cleared without it is reserved on disk
+// in the write that deletes it, or later.
 func (m *mdt) clearable() uint64 {
 	if len(m.tracks) == 0 {
 		return 0
 	}
 	target := min(m.floor(), m.lastRead)
-	for _, t := range slices.Concat(m.tracks, m.leaving) {
+	for _, t := range m.tracks {
 		target = min(target, t.durable)
 	}
 	return target
@@ -241,7 +242,7 @@ func (ev Reset) apply(c *Core) {
 		c.tellLost(t, m.lastRead)
 	}
 	c.closeFeeds(m)
-	m.epoch, m.lastRead, m.holes, m.leaving = ev.Epoch, 0, nil, nil
+	m.epoch, m.lastRead, m.holes = ev.Epoch, 0, nil
 	m.clear = clearing{at: c.now}
 	for _, t := range m.tracks {
 		c.startAt(t, 0)

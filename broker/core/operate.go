@@ -58,7 +58,6 @@ func (c *Core) dropTrack(t *track) {
 	m.live.waiters = slices.DeleteFunc(m.live.waiters, t.owns)
 	m.queue = slices.DeleteFunc(m.queue, t.owns)
 	m.tracks = slices.DeleteFunc(m.tracks, func(x *track) bool { return x == t })
-	m.leaving = append(m.leaving, t)
 	if m.foremost == t {
 		m.foremost = nil
 	}

@@ -84,6 +84,7 @@ type worldGroup struct {
 	name  string
 	start map[groups.MDT]uint64
 	acked map[groups.MDT]map[uint64]bool
+	moved bool // by a seek: what it acknowledged may come again
 }
 
 type worldMember struct {
@@ -363,7 +364,7 @@ func (w *world) deliver(d Deliver) {
 	}
 	g := w.groups[m.group]
 	for _, index := range w.covered(d) {
-		if g.acked[d.MDT][index] && d.Count == 1 && !d.MaybeRedelivered && index > w.mdts[d.MDT].purged && !w.mdts[d.MDT].again {
+		if g.acked[d.MDT][index] && d.Count == 1 && !d.MaybeRedelivered && index > w.mdts[d.MDT].purged && !w.mdts[d.MDT].again && !g.moved {
 			w.fail("record %d was acknowledged by %s and comes again unmarked", index, m.group)
 		}
 		if index <= w.mdts[d.MDT].cleared {
@@ -598,6 +599,8 @@ func (w *world) act() {
 		w.disk.broken = !w.disk.broken
 	case n < 17:
 		w.deleteGroup()
+	case n < 18 && w.rng.IntN(2) == 0:
+		w.seek()
 	case n < 18:
 		w.upset(w.mdts[w.rng.IntN(len(w.mdts))])
 	case n < 25:
@@ -611,6 +614,30 @@ func (w *world) act() {
 	default:
 		w.arrive()
 	}
+}
+
+// seek has an operator move a group: what it passes over it need not acknowledge.
+func (w *world) seek() {
+	m := w.mdts[w.rng.IntN(len(w.mdts))]
+	name := fmt.Sprintf("g%d", w.rng.IntN(3))
+	g := w.groups[name]
+	if g == nil || m.removed {
+		return
+	}
+	to := uint64(w.rng.IntN(int(w.core.mdts[m.id].lastRead) + 1))
+	w.note("seek %s in MDT %d to %d", name, m.id, to)
+	g.moved = true
+	for _, index := range m.records {
+		if index <= to {
+			g.acked[m.id][index] = true
+		}
+	}
+	for _, x := range w.members {
+		if x.group == name {
+			x.open = slices.DeleteFunc(x.open, func(d Deliver) bool { return d.MDT == m.id })
+		}
+	}
+	w.step(Seek{Group: name, MDT: m.id, Index: to})
 }
 
 // upset is what happens to an MDT that is not ours to decide.
