@@ -27,11 +27,16 @@ func benchHandOut(b *testing.B, distribution Distribution, mdts, members int) {
 	for i := range members {
 		must(g.Join(MemberID(i+1), fmt.Sprint(i), "s", nil, start))
 		must(g.Credit(MemberID(i+1), 4, 1<<20, start))
+		settle(g)
+	}
+	for _, t := range g.order {
+		t.wakeStreams()
 	}
 	const bytes = 64 << 10
 	now := start
 	var queue []*Stream
 	b.ReportAllocs()
+	b.ResetTimer()
 	for n := 0; n < b.N; {
 		queue = append(queue, g.Woken()...)
 		if len(queue) == 0 {
@@ -57,6 +62,38 @@ func benchHandOut(b *testing.B, distribution Distribution, mdts, members int) {
 		g.Moved()
 		if len(g.Expired(now)) > 0 {
 			b.Fatal("somebody has expired")
+		}
+	}
+}
+
+// settle asks all streams that are woken, without a batch for any.
+func settle(g *Group) {
+	for woken := g.Woken(); len(woken) > 0; woken = g.Woken() {
+		for _, s := range woken {
+			s.Need(start)
+		}
+	}
+}
+
+// BenchmarkJoin is a member that comes and goes, in a group that has nothing to do.
+func BenchmarkJoin(b *testing.B) {
+	for _, distribution := range []Distribution{RoundRobin, ByMDT, ByFID} {
+		for _, members := range []int{1, 10, 100} {
+			b.Run(fmt.Sprintf("%s/mdts=128/members=%d", distribution, members), func(b *testing.B) {
+				g := newGroup(Config{Distribution: distribution}, 128, 0)
+				for i := range members {
+					join(g, MemberID(i+1))
+					settle(g)
+				}
+				id := MemberID(members)
+				for b.Loop() {
+					id++
+					join(g, id)
+					settle(g)
+					must(g.Leave(id))
+					settle(g)
+				}
+			})
 		}
 	}
 }

@@ -123,9 +123,10 @@ func (t *Track) forgive(from, to uint64) {
 }
 
 // Skip passes over the record at index of an MDT: it will not be handed out any
-// more, until a seek below it. Leases that hold it go on; it is passed over when they
-// come back. Poisoned ranges that it is in are resumed, see [Group.Resume]. Errors:
-// [ErrUnknownMDT], [ErrAcknowledged].
+// more. The group forgets that when its mark is past it, or when the MDT is removed.
+// Leases that hold it go on; it is passed over when they come back. Poisoned ranges
+// that it is in are resumed, see [Group.Resume]. Errors: [ErrUnknownMDT],
+// [ErrAcknowledged].
 func (g *Group) Skip(mdt MDT, index uint64) error {
 	t, err := g.trackOf(mdt)
 	if err != nil {

@@ -145,7 +145,7 @@ func (s *sim) check() {
 			}
 		}
 		// Parts of batches are weighed by estimate.
-		if limit := s.g.Config.InFlight*3/2 + 3*longest; ahead > limit && s.g.Config.InFlight > 0 {
+		if limit := s.g.Config.InFlight + 3*longest/2; ahead > limit && s.g.Config.InFlight > 0 {
 			s.fail("MDT %d: %d bytes are ahead of the mark, %d allowed", mdt.id, ahead, limit)
 		}
 	}

@@ -396,8 +396,12 @@ func (s *sim) ack(l *simLease) {
 	case s.measures && s.oneIn(2):
 		upTo = l.records[s.rng.IntN(len(l.records))].index
 	}
-	err := s.g.Ack(l.member.id, l.d.Lease, upTo, s.now)
-	s.note("member %d acks %d up to %d: %v", l.member.id, l.d.Lease, upTo, err)
+	said := upTo
+	if upTo == l.d.To && s.oneIn(8) {
+		said += uint64(s.rng.IntN(20)) // beyond the lease, which means nothing
+	}
+	err := s.g.Ack(l.member.id, l.d.Lease, said, s.now)
+	s.note("member %d acks %d up to %d: %v", l.member.id, l.d.Lease, said, err)
 	if err != nil {
 		s.fail("ack of lease %d: %v", l.d.Lease, err)
 	}

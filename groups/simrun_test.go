@@ -10,10 +10,20 @@ import (
 )
 
 var (
-	seeds     = flag.Uint64("seeds", 5000, "how many seeds TestSimulation runs")
+	seeds     = flag.Uint64("seeds", defaultSeeds(), "how many seeds TestSimulation runs")
 	firstSeed = flag.Uint64("seed", 0, "the first of them")
 	keepGoing = flag.Bool("keep-going", false, "run all seeds and count those that fail")
 )
+
+// defaultSeeds is less with the race detector, which is slow and has nothing to find
+// in a package without goroutines.
+func defaultSeeds() uint64 {
+	info, ok := debug.ReadBuildInfo()
+	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return 1000
+	}
+	return 5000
+}
 
 // TestSimulation runs seeds. One that fails is shrunk and told:
 //

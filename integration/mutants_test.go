@@ -1,0 +1,115 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// mutantSeeds is how many seeds of the simulation have to find a mutant.
+const mutantSeeds = 2000
+
+// TestMutants puts plausible bugs into groups, one at a time, and demands that its
+// simulation finds each: else a green simulation says little. The bugs are the patches
+// in mutants/. They are applied to copies in memory; who changes the code under one of
+// them has to mend the patch, with its first line in mind, which says what the bug is.
+func TestMutants(t *testing.T) {
+	patches, err := filepath.Glob("mutants/*.patch")
+	if err != nil || len(patches) < 8 {
+		t.Fatalf("only %d mutants (%v)", len(patches), err)
+	}
+	for _, file := range patches {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".patch"), func(t *testing.T) {
+			t.Parallel()
+			patch, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			testMutant(t, string(patch))
+		})
+	}
+}
+
+// seedsFailed is the last line of a simulation that was told to keep going.
+var seedsFailed = regexp.MustCompile(`(\d+) of \d+ seeds failed`)
+
+// testMutant runs the simulation of groups with a patch.
+func testMutant(t *testing.T, patch string) {
+	overlay, err := patchOverlay(patch, t.TempDir())
+	if err != nil {
+		t.Fatalf("the patch does not fit any more: %v", err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-count=1", "-timeout=10m",
+		"./groups", "-run=^TestSimulation$", "-args", "-keep-going", fmt.Sprint("-seeds=", mutantSeeds))
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput()
+	found := seedsFailed.FindSubmatch(out)
+	if found == nil {
+		t.Fatalf("no seed of %d finds this bug, or the patch does not compile (%v):\n%s\n%s", mutantSeeds, err, patch, out)
+	}
+	n, _ := strconv.Atoi(string(found[1]))
+	t.Logf("%d of %d seeds find it: %s", n, mutantSeeds, strings.SplitN(patch, "\n", 2)[0])
+}
+
+// patchOverlay writes the patched files to dir, and a file for go's -overlay flag that
+// puts them in the place of our own. It returns that file's name.
+func patchOverlay(patch, dir string) (string, error) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		return "", err
+	}
+	replace := make(map[string]string)
+	for i, change := range strings.Split(patch, "\n--- a/")[1:] {
+		name, hunks, _ := strings.Cut(change, "\n")
+		ours := filepath.Join(root, filepath.FromSlash(name))
+		source, err := os.ReadFile(ours)
+		if err != nil {
+			return "", err
+		}
+		patched, err := applyHunks(string(source), hunks)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		replace[ours] = filepath.Join(dir, fmt.Sprintf("%d.go", i))
+		if err := os.WriteFile(replace[ours], []byte(patched), 0o600); err != nil {
+			return "", err
+		}
+	}
+	list, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	return overlay, os.WriteFile(overlay, list, 0o600)
+}
+
+// applyHunks changes source as the hunks of a unified diff say. Line numbers do not
+// count: what a hunk changes, with the lines around it, must be there exactly once.
+func applyHunks(source, hunks string) (string, error) {
+	for _, hunk := range strings.Split("\n"+hunks, "\n@@ ")[1:] {
+		_, hunk, _ = strings.Cut(hunk, "\n")
+		var before, after strings.Builder
+		for line := range strings.Lines(strings.TrimRight(hunk, "\n") + "\n") {
+			if line == "\n" {
+				line = " \n" // an editor has taken the blank away
+			}
+			if line[0] != '+' {
+				before.WriteString(line[1:])
+			}
+			if line[0] != '-' {
+				after.WriteString(line[1:])
+			}
+		}
+		if n := strings.Count(source, before.String()); n != 1 {
+			return "", fmt.Errorf("this is there %d times:\n%s", n, before.String())
+		}
+		source = strings.Replace(source, before.String(), after.String(), 1)
+	}
+	return source, nil
+}
