@@ -299,19 +299,21 @@ func TestFailedRoll(t *testing.T) {
 		return
 	}
 	tr := startTracer(t)
-	l := newLog(t)
-	register(t, l, "")
-	a := newAppender(t, l, llog.AppendOptions{SegmentSize: 1})
-	appendRange(t, a, 1, 2)
-	tr.failing("rename")
-	got, err := a.Append(context.Background(), recs(3, 4))
-	checkIs(t, err, unix.EIO)
-	checkSays(t, err, llog.SegmentName(3))
-	checkEqual(t, "stored", got.Records, 0)
-	check(t, a.Sync(context.Background()))
-	tr.failing()
-	appendRange(t, a, 3, 4)
-	checkLog(t, l, upTo(1, 4))
+	for _, sync := range []llog.SyncPolicy{llog.SyncEach, llog.SyncNever, llog.SyncEvery(time.Hour)} {
+		l := newLog(t)
+		register(t, l, "")
+		a := newAppender(t, l, llog.AppendOptions{SegmentSize: 1, Sync: sync})
+		appendRange(t, a, 1, 2)
+		tr.failing("rename")
+		got, err := a.Append(context.Background(), recs(3, 4))
+		checkIs(t, err, unix.EIO)
+		checkSays(t, err, llog.SegmentName(3))
+		checkEqual(t, "stored", got.Records, 0)
+		check(t, a.Sync(context.Background())) // there is no segment to be written to
+		tr.failing()
+		appendRange(t, a, 3, 4)
+		checkLog(t, l, upTo(1, 4))
+	}
 }
 
 // A truncate that fails after a short write leaves the end unknown, for who has

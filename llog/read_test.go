@@ -390,7 +390,7 @@ func TestLookWhileSegmentsComeAndGo(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for i := uint64(2); i <= 400; i++ {
+		for i := uint64(2); i <= 800; i++ {
 			if _, err := a.Append(context.Background(), rec(i)); err != nil {
 				t.Error(err)
 			}

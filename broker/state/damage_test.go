@@ -98,7 +98,7 @@ func TestAnyByteDamaged(t *testing.T) {
 	noticed, opened := 0, 0
 	unused := make([]byte, 32)
 	for i := range file {
-		if inValue[i] {
+		if inValue[i] || rng.IntN(2) == 0 { // half of them will do: FuzzFile tries all
 			continue
 		}
 		if i%16 != 0 && bytes.Equal(file[max(i-16, 0):][:min(32, len(file)-i)], unused[:min(32, len(file)-i)]) {
@@ -125,7 +125,7 @@ func TestAnyByteDamaged(t *testing.T) {
 		file[i] = was
 	}
 	t.Logf("%d bytes were noticed, %d files opened", noticed, opened)
-	if noticed < 2000 || opened < 50 {
+	if noticed < 1000 || opened < 20 {
 		t.Error("too few")
 	}
 }
