@@ -202,7 +202,7 @@ const (
 	maxBytes   = 1 << 50
 )
 
-// Measured tells what a delivery really holds, once it was cut out of its batch: so
+// Measured tells, once, what a delivery really holds, when it was cut out of its batch: so
 // many bytes of records, the last one at index last; 0 and 0 if there are none. The
 // member is charged for that instead of the estimate, and its ack of the last record
 // acknowledges all of the lease. Without records there is nothing for the member to

@@ -246,9 +246,13 @@ func (g *Group) Ack(id MemberID, lease LeaseID, upTo uint64, now time.Time) erro
 	return nil
 }
 
+// MaxDelay is the longest delay that a nack can ask for: it outlives its member.
+const MaxDelay = time.Hour
+
 // Nack gives a lease back: the record at index from is the first that failed. What
 // of the lease lies below it and is not acknowledged comes again too, as only an ack
-// acknowledges. The lane, in a pool the range, waits for the delay.
+// acknowledges. The lane, in a pool the range, waits for the delay, which is cut to
+// [MaxDelay].
 func (g *Group) Nack(id MemberID, lease LeaseID, from uint64, delay time.Duration, now time.Time) error {
 	l, err := g.leaseOf(id, lease, now)
 	switch {
@@ -257,7 +261,7 @@ func (g *Group) Nack(id MemberID, lease LeaseID, from uint64, delay time.Duratio
 	case l.done(), from > l.to:
 		return nil // there is nothing to give back
 	}
-	s, due := l.stream, now.Add(delay)
+	s, due := l.stream, now.Add(min(max(delay, 0), MaxDelay))
 	if p := s.track.pool; p != nil {
 		p.giveBack(due, l)
 		return nil

@@ -443,6 +443,26 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// Nobody can stop a lane for ever by a nack and go.
+func TestLongestDelay(t *testing.T) {
+	for _, delay := range []time.Duration{-1 << 63, 1<<63 - 1} {
+		g := newGroup(Config{Distribution: ByMDT}, 1, 1)
+		d := handOut(g, batch(0, 3), start)[0]
+		must(g.Nack(1, d.Lease, 1, delay, start))
+		must(g.Leave(1))
+		join(g, 2)
+		now := start
+		if delay > 0 {
+			handOut(g, batch(0, 3), now)
+			now = now.Add(MaxDelay)
+		}
+		g.Tick(now)
+		if len(handOut(g, batch(0, 3), now)) != 1 {
+			t.Errorf("a delay of %d holds for more than %s", delay, MaxDelay)
+		}
+	}
+}
+
 // A nack beyond the end of a lease gives nothing back, and ends nothing.
 func TestNackBeyond(t *testing.T) {
 	g := newGroup(Config{Distribution: ByMDT}, 1, 1)
