@@ -77,6 +77,9 @@ func (s *store) write(u core.Update) error {
 		}
 		out.Groups = append(out.Groups, state.Group{Name: g.Config.Name, Distribution: g.Config.Distribution, Start: start, Created: time.Now()})
 	}
+	for _, id := range u.Removed {
+		out.Removed = append(out.Removed, s.names[id])
+	}
 	for _, m := range u.MDTs {
 		out.MDTs = append(out.MDTs, state.MDT{Name: s.names[m.MDT], Epoch: uint32(m.Epoch), Cleared: m.Cleared, Read: m.Read})
 	}
@@ -86,7 +89,7 @@ func (s *store) write(u core.Update) error {
 		if _, known := s.starts[key]; !known {
 			s.starts[key] = m.Mark
 		}
-		t := state.Track{Group: m.Group, MDT: name, Epoch: uint32(m.Epoch), Mark: m.Mark, Ceiling: max(m.Ceiling, m.Mark), Start: s.starts[key]}
+		t := state.Track{Group: m.Group, MDT: name, Epoch: uint32(m.Epoch), Mark: m.Mark, Ceiling: m.Ceiling, Start: s.starts[key]}
 		if m.Seek {
 			out.Seeks = append(out.Seeks, t)
 		} else {
