@@ -202,11 +202,11 @@ const (
 	maxBytes   = 1 << 50
 )
 
-// Measured tells, once, what a delivery really holds, when it was cut out of its batch: so
-// many bytes of records, the last one at index last; 0 and 0 if there are none. The
-// member is charged for that instead of the estimate, and its ack of the last record
-// acknowledges all of the lease. Without records there is nothing for the member to
-// acknowledge: the lease ends here, and costs it nothing.
+// Measured tells, once, what a delivery really holds, when it was cut out of its
+// batch: so many bytes of records, the last one at index last; 0 and 0 if there are
+// none. The member is charged for that instead of the estimate, and its ack of the
+// last record acknowledges all of the lease. Without records there is nothing for the
+// member to acknowledge: the lease ends here, and costs it nothing.
 func (g *Group) Measured(d Delivery, bytes int64, last uint64, now time.Time) {
 	if m := g.members[d.Member]; m != nil {
 		m.bytes = min(m.bytes+d.Bytes-bytes, maxBytes)
@@ -220,8 +220,10 @@ func (g *Group) Measured(d Delivery, bytes int64, last uint64, now time.Time) {
 	case l == nil:
 	case bytes == 0:
 		l.stream.ack(l, l.to, now)
+	case last <= l.from || last > l.to:
+		l.bytes = bytes // where the last record is remains unknown
 	default:
-		l.bytes, l.last = bytes, min(last, l.to)
+		l.bytes, l.last = bytes, last
 		l.stream.ack(l, l.acked, now) // it may be done by that
 	}
 }

@@ -55,7 +55,16 @@ type simLease struct {
 	member   *simMember
 	records  []*simRecord
 	acked    uint64
+	measured bool // the group knows which record is the last
 	progress time.Time
+}
+
+// last returns the index of the last record; 0 if there is none.
+func (l *simLease) last() uint64 {
+	if len(l.records) == 0 {
+		return 0
+	}
+	return l.records[len(l.records)-1].index
 }
 
 func (l *simLease) indexes() (list []uint64) {
@@ -92,6 +101,7 @@ type sim struct {
 	nextID  MemberID
 	turns   int
 	queue   []*Stream
+	cuts    []*simLease // still to be measured
 	verbose bool
 	log     []string
 
@@ -266,12 +276,9 @@ func (s *sim) deliver(mdt *simMDT, d Delivery) {
 	}
 	m := s.members[i]
 	l := &simLease{d: d, mdt: mdt, member: m, acked: d.From, progress: s.now}
-	var bytes int64
-	var last uint64
 	for _, r := range between(mdt.records, d.From, d.To) {
 		if !r.filtered && (d.Slots == nil || d.Slots.Has(r.keys[0])) {
 			l.records = append(l.records, r)
-			bytes, last = bytes+r.bytes, r.index
 		}
 	}
 	s.note("deliver %d/%d (%d,%d] count %d to %d: %v", mdt.id, d.Lease, d.From, d.To, d.Count, m.id, l.indexes())
@@ -283,17 +290,37 @@ func (s *sim) deliver(mdt *simMDT, d Delivery) {
 	}
 	s.turns++
 	m.turn = s.turns
-	if s.measures {
-		s.g.Measured(d, bytes, last, s.now)
-	} else {
-		bytes = d.Bytes
-	}
-	if s.measures && len(l.records) == 0 {
-		return // it was nothing
-	}
 	m.batches--
-	m.bytes -= bytes
+	m.bytes -= d.Bytes
 	m.open = append(m.open, l)
+	if s.measures {
+		s.measure(l)
+	} else {
+		s.cuts = append(s.cuts, l)
+	}
+}
+
+// measure tells the group what was in a delivery.
+func (s *sim) measure(l *simLease) {
+	var bytes int64
+	for _, r := range l.records {
+		bytes += r.bytes
+	}
+	l.measured = true
+	s.g.Measured(l.d, bytes, l.last(), s.now)
+	m := l.member
+	had := m.hasCredit()
+	m.bytes += l.d.Bytes - bytes
+	if bytes == 0 {
+		m.batches++
+	}
+	if m.hasCredit() && !had {
+		s.turns++
+		m.turn = s.turns
+	}
+	if l.acked >= l.last() {
+		s.acknowledged(l, l.d.To)
+	}
 }
 
 func (s *sim) join(name, session string, serves []MDT) {
@@ -393,7 +420,7 @@ func (s *sim) ack(l *simLease) {
 	switch {
 	case s.oneIn(3):
 		upTo = l.d.From + uint64(s.rng.IntN(int(l.d.To-l.d.From)+1))
-	case s.measures && s.oneIn(2):
+	case l.measured && s.oneIn(2):
 		upTo = l.records[s.rng.IntN(len(l.records))].index
 	}
 	said := upTo
@@ -406,9 +433,14 @@ func (s *sim) ack(l *simLease) {
 		s.fail("ack of lease %d: %v", l.d.Lease, err)
 	}
 	l.member.heard = s.now
-	if s.measures && upTo >= l.records[len(l.records)-1].index {
+	if l.measured && upTo >= l.last() {
 		upTo = l.d.To
 	}
+	s.acknowledged(l, upTo)
+}
+
+// acknowledged notes that a lease is acknowledged up to an index.
+func (s *sim) acknowledged(l *simLease, upTo uint64) {
 	if upTo > l.acked {
 		l.acked, l.progress = upTo, s.now
 	}
@@ -469,6 +501,12 @@ func (s *sim) answer() {
 // step does one thing.
 func (s *sim) step() {
 	s.mayEnd = func(*simLease) bool { return false }
+	if len(s.cuts) > 0 && s.oneIn(3) { // late: it may be acknowledged or lost by now
+		i := s.rng.IntN(len(s.cuts))
+		s.measure(s.cuts[i])
+		s.cuts = slices.Delete(s.cuts, i, i+1)
+		s.check()
+	}
 	switch n := s.rng.IntN(200); {
 	case n < 12 || len(s.members) == 0:
 		s.joinAny()
