@@ -19,6 +19,7 @@ var ErrStopped = errors.New("the broker has stopped")
 // MDT is one MDT that the broker serves.
 type MDT struct {
 	Name   string
+	User   string // the changelog user that lcapd is there: cl1
 	Source Source
 }
 
@@ -27,17 +28,37 @@ type Options struct {
 	Limits core.Config
 	// MDTs are numbered in the order in which they stand here.
 	MDTs []MDT
-	// Groups holds what is the same for all groups that the state knows: InFlight,
-	// Lease, AckTimeout, MaxDeliveries.
+	// Groups holds what is the same for all groups: InFlight, Lease, AckTimeout,
+	// MaxDeliveries. Own are those that have other ones, by name; 0 is none of its own.
 	Groups groups.Config
+	Own    map[string]groups.Config
+	// History is how many bytes of batches are kept for listeners that do not keep up;
+	// 0 stands for an eighth of Limits.Memory, which is in addition.
+	History int64
+	// AssumeEmpty takes unknown extra flags of records to add no bytes.
+	AssumeEmpty bool
+	// RecogniseEvery is how often an MDT is looked at, whether it is still the one
+	// that was read; 0 stands for a minute.
+	RecogniseEvery time.Duration
 	// Store is the open state. The broker is its only user while it runs.
 	Store *state.Store
 	Log   zerolog.Logger
 }
 
-// Broker serves groups of members with the changelogs of some MDTs. One goroutine,
-// the loop, owns all that is decided; see loop.go. Everybody else talks to it through
-// two channels, whose senders wait while the loop is busy: it never waits for them.
+func (o Options) withDefaults() Options {
+	if o.History == 0 {
+		o.History = o.Limits.Memory / 8
+	}
+	if o.RecogniseEvery == 0 {
+		o.RecogniseEvery = time.Minute
+	}
+	return o
+}
+
+// Broker serves groups of members, and listeners, with the changelogs of some MDTs.
+// One goroutine, the loop, owns all that is decided; see loop.go. Everybody else talks
+// to it through two channels, whose senders wait while the loop is busy: it never waits
+// for them.
 type Broker struct {
 	opts   Options
 	events chan core.Event
@@ -49,7 +70,7 @@ type Broker struct {
 func New(o Options) *Broker {
 	const waiting = 64 // a few events, so that senders and loop need not meet each time
 	return &Broker{
-		opts:   o,
+		opts:   o.withDefaults(),
 		events: make(chan core.Event, waiting),
 		calls:  make(chan func(*loop)),
 		done:   make(chan struct{}),
@@ -57,7 +78,7 @@ func New(o Options) *Broker {
 }
 
 // Run serves until ctx ends. Then it ends all readings, writes the marks that members
-// have reached, and returns. It may be called once.
+// have reached, clears what is due, and returns. It may be called once.
 func (b *Broker) Run(ctx context.Context) error {
 	defer close(b.done)
 	l, err := newLoop(b)
@@ -92,12 +113,6 @@ func (b *Broker) call(ctx context.Context, f func(*loop)) error {
 	}
 	<-ran
 	return nil
-}
-
-// CreateGroup makes a group, unless there is one of that name. Who joins it waits
-// until it is on disk.
-func (b *Broker) CreateGroup(ctx context.Context, cfg groups.Config, start core.Start) error {
-	return b.send(ctx, core.CreateGroup{Config: cfg, Start: start})
 }
 
 // tickEvery is how often the core is told the time.

@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -18,30 +20,42 @@ import (
 //
 //	readers, members, operators ──events, calls──▶ loop ──▶ grants to readers
 //	disk, sources ──────────────events────────────▶      ──▶ writes, clears, checks of holes
-//	                                                     ──▶ deliveries into members' inboxes
+//	cutters ────────────────────calls─────────────▶      ──▶ batches to cut
+//	                                                     ──▶ deliveries to members' peers
+//	                                                     ──▶ history ──▶ listeners
 type loop struct {
-	b        *Broker
-	core     *core.Core
-	ctx      context.Context // of everything that the loop has started
-	stop     context.CancelFunc
-	started  sync.WaitGroup
-	readings map[core.ReaderID]*reading
-	members  map[core.Peer]*Member
-	lastPeer core.Peer
-	mdts     []*mdtWork
-	disk     chan core.Persist // one at a time: the core sees to that
-	store    *store
+	b            *Broker
+	core         *core.Core
+	ctx          context.Context // of everything that the loop has started
+	stop         context.CancelFunc
+	started      sync.WaitGroup
+	readings     map[core.ReaderID]*reading
+	peers        map[core.Peer]*peer
+	lastPeer     core.Peer
+	mdts         []*mdtWork
+	numbers      map[string]groups.MDT // of MDTs, by name
+	disk         chan core.Persist     // one at a time: the core sees to that
+	store        *store
+	cutters      [cutters]*cutter
+	history      *history
+	listeners    map[uint64]*Listener
+	lastListener uint64
+	storing      map[string][]chan struct{} // who waits for a group to be on disk
+	begun        time.Time
 }
 
 // mdtWork is what is asked of an MDT's source besides reading: clears, one at a time,
-// and second looks at holes, one at a time.
+// and looks at what was read before, one at a time.
 type mdtWork struct {
 	MDT
 	id     groups.MDT
 	clears chan core.Clear
-	holes  chan core.CheckHole
-	queue  []core.CheckHole // holes that wait for the one being checked
+	looks  chan func(context.Context) core.Event
+	queue  []func(context.Context) core.Event // looks that wait for the one before
 	busy   bool
+	shown  uint64    // the last index that listeners were shown
+	atEnd  bool      // the source had nothing more behind it
+	looked time.Time // when the MDT was last recognised
 }
 
 func newLoop(b *Broker) (*loop, error) {
@@ -50,20 +64,32 @@ func newLoop(b *Broker) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{
-		b:        b,
-		core:     core.New(b.opts.Limits, st, time.Now()),
-		readings: make(map[core.ReaderID]*reading),
-		members:  make(map[core.Peer]*Member),
-		disk:     make(chan core.Persist, 1),
-		store:    s,
+		b:         b,
+		core:      core.New(b.opts.Limits, st, time.Now()),
+		readings:  make(map[core.ReaderID]*reading),
+		peers:     make(map[core.Peer]*peer),
+		numbers:   make(map[string]groups.MDT),
+		disk:      make(chan core.Persist, 1),
+		store:     s,
+		history:   newHistory(b.opts.History),
+		listeners: make(map[uint64]*Listener),
+		storing:   make(map[string][]chan struct{}),
+		begun:     time.Now(),
 	}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.started.Go(l.writeToDisk)
+	for i := range l.cutters {
+		c := &cutter{jobs: make(chan []core.Deliver, 1)}
+		l.cutters[i] = c
+		l.started.Go(func() { l.cut(c) })
+	}
 	for i, m := range b.opts.MDTs {
-		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan core.Clear, 1), holes: make(chan core.CheckHole, 1)}
+		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan core.Clear, 1), looks: make(chan func(context.Context) core.Event, 1), looked: l.begun}
 		l.mdts = append(l.mdts, w)
+		l.numbers[m.Name] = w.id
+		w.shown = st.MDTs[i].Read
 		l.started.Go(func() { l.clearUpstream(w) })
-		l.started.Go(func() { l.checkHoles(w) })
+		l.started.Go(func() { l.lookUpstream(w) })
 	}
 	return l, nil
 }
@@ -78,9 +104,9 @@ func (l *loop) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			l.core.Step(core.Tick{Now: now})
+			l.tick(now)
 		case ev := <-l.b.events:
-			l.step(ev)
+			l.core.Step(ev)
 		case f := <-l.b.calls:
 			f(l)
 		}
@@ -88,11 +114,14 @@ func (l *loop) run(ctx context.Context) {
 	}
 }
 
-func (l *loop) step(ev core.Event) {
-	if h, ok := ev.(core.HoleChecked); ok {
-		l.holeDone(h)
+func (l *loop) tick(now time.Time) {
+	l.core.Step(core.Tick{Now: now})
+	for _, w := range l.mdts {
+		if now.Sub(w.looked) >= l.b.opts.RecogniseEvery {
+			w.looked = now
+			l.recognise(w)
+		}
 	}
-	l.core.Step(ev)
 }
 
 // carryOut lets streams hand out, a few at a time, and takes in what happens
@@ -109,7 +138,7 @@ func (l *loop) carryOut() {
 		}
 		select {
 		case ev := <-l.b.events:
-			l.step(ev)
+			l.core.Step(ev)
 		default:
 		}
 	}
@@ -128,25 +157,56 @@ func (l *loop) do(out core.Output) {
 		}
 	case core.Persist:
 		l.disk <- o
+	case core.GroupStored:
+		l.groupStored(o.Group)
 	case core.Clear:
 		l.mdts[o.MDT].clears <- o
 	case core.CheckHole:
 		l.checkHole(o)
 	case core.Deliver:
-		l.tell(o.Member, &Delivery{d: o, mdt: l.mdts[o.MDT].Name})
+		l.deliver(o)
 	case core.Welcome:
-		l.tell(o.Peer, o)
+		l.welcome(o)
 	case core.Refuse:
-		l.tell(o.Peer, o)
+		l.refused(o)
 	case core.Disconnect:
 		l.disconnect(o.Peer, o.Reason)
 	case core.Lost:
-		l.b.opts.Log.Error().Str("group", o.Group).Str("mdt", l.mdts[o.MDT].Name).
-			Uint64("after", o.Range.From).Uint64("to", o.Range.To).Msg("records are gone that the group had not acknowledged")
+		l.lost(o)
+	case core.Restarted:
+		l.mdtRestarted(o)
 	case core.Alarm:
-		l.b.opts.Log.Warn().Uint32("mdt", uint32(o.MDT)).Msg(o.Text)
-	case core.Publish: // there are no listeners yet
+		l.alarm(o)
+	case core.Publish:
+		l.publish(o)
 	}
+}
+
+// publish shows a batch to listeners.
+func (l *loop) publish(o core.Publish) {
+	w := l.mdts[o.Batch.MDT]
+	if !o.Late {
+		w.shown, w.atEnd = o.Batch.To, o.Batch.AtEnd
+	}
+	if o.Batch.Count > 0 {
+		l.history.show(o.Batch, o.Late)
+	}
+}
+
+// mdtRestarted tells listeners that they may have missed anything.
+func (l *loop) mdtRestarted(o core.Restarted) {
+	w := l.mdts[o.MDT]
+	w.shown, w.atEnd = 0, false
+	l.history.miss(o.MDT, o.Epoch, core.Range{})
+	l.b.opts.Log.Error().Str("mdt", w.Name).Uint32("epoch", uint32(o.Epoch)).Msg("the MDT counts its indexes anew: a new epoch begins")
+}
+
+func (l *loop) alarm(o core.Alarm) {
+	ev := l.b.opts.Log.Warn()
+	if !o.General {
+		ev = ev.Str("mdt", l.mdts[o.MDT].Name)
+	}
+	ev.Msg(o.Text)
 }
 
 // writeToDisk is the goroutine that uses the store.
@@ -180,59 +240,90 @@ func (l *loop) clearUpstream(w *mdtWork) {
 	}
 }
 
-// checkHole has a hole looked at now, or after the one that is being looked at.
-func (l *loop) checkHole(o core.CheckHole) {
-	w := l.mdts[o.MDT]
+// look has something looked at upstream now, or after what is being looked at.
+func (l *loop) look(w *mdtWork, do func(context.Context) core.Event) {
 	if w.busy {
-		w.queue = append(w.queue, o)
+		w.queue = append(w.queue, do)
 		return
 	}
 	w.busy = true
-	w.holes <- o
+	w.looks <- do // there is room: nothing is under way
 }
 
-func (l *loop) holeDone(h core.HoleChecked) {
-	w := l.mdts[h.MDT]
+func (l *loop) looksDone(w *mdtWork) {
 	w.busy = false
 	if len(w.queue) > 0 {
 		next := w.queue[0]
 		w.queue = w.queue[1:]
-		l.checkHole(next)
+		l.look(w, next)
 	}
 }
 
-// checkHoles is the goroutine that reads holes of one MDT again.
-func (l *loop) checkHoles(w *mdtWork) {
+// lookUpstream is the goroutine that looks at what an MDT showed before. If nothing
+// comes a reading would wait for ever, so each look is limited; the core asks again.
+func (l *loop) lookUpstream(w *mdtWork) {
+	const patience = 30 * time.Second
 	for {
 		select {
 		case <-l.ctx.Done():
 			return
-		case o := <-w.holes:
-			found, err := l.secondLook(w, o)
-			if l.b.send(l.ctx, core.HoleChecked{MDT: o.MDT, Hole: o.Hole, Found: found, Err: err}) != nil {
+		case do := <-w.looks:
+			ctx, cancel := context.WithTimeout(l.ctx, patience)
+			ev := do(ctx)
+			cancel()
+			err := l.b.call(l.ctx, func(l *loop) {
+				l.looksDone(w)
+				if ev != nil {
+					l.core.Step(ev)
+				}
+			})
+			if err != nil {
 				return
 			}
 		}
 	}
 }
 
-// secondLook reads a hole again. If nothing behind it exists any more the reading
-// would wait for ever, so it is limited; the core asks again.
-func (l *loop) secondLook(w *mdtWork, o core.CheckHole) ([]*core.Batch, error) {
-	const patience = 30 * time.Second
-	ctx, cancel := context.WithTimeout(l.ctx, patience)
-	defer cancel()
-	return ingest.CheckHole(ctx, w.Source.Open, ingest.Options{MDT: o.MDT, Epoch: o.Epoch, Slots: true}, o.Hole)
+// checkHole reads a hole again.
+func (l *loop) checkHole(o core.CheckHole) {
+	w := l.mdts[o.MDT]
+	opts := l.readOptions(o.MDT, o.Epoch)
+	l.look(w, func(ctx context.Context) core.Event {
+		found, err := ingest.CheckHole(ctx, w.Source.Open, opts, o.Hole)
+		return core.HoleChecked{MDT: o.MDT, Epoch: o.Epoch, Hole: o.Hole, Found: found, Late: ingest.LateRecords(found), Err: err}
+	})
 }
 
-// finish ends everything that was started, writes what members have reached, and
-// sends the members away.
+// recognise looks whether a quiet MDT is still the one that was read. One that shows
+// records is looked at when its reading is opened.
+func (l *loop) recognise(w *mdtWork) {
+	m := l.core.Known(w.id)
+	l.look(w, func(ctx context.Context) core.Event {
+		found, err := ingest.Recognise(ctx, w.Source.Open, m.Recent, m.Cleared)
+		switch {
+		case err != nil:
+			return nil // the reading has the same trouble, and says so
+		case found.Reset:
+			return core.Reset{MDT: w.id, Epoch: m.Epoch + 1}
+		case found.PurgedTo > 0:
+			return core.Purged{MDT: w.id, To: found.PurgedTo}
+		}
+		return nil
+	})
+}
+
+func (l *loop) readOptions(id groups.MDT, epoch core.Epoch) ingest.Options {
+	return ingest.Options{MDT: id, Epoch: epoch, Slots: true, AssumeEmpty: l.b.opts.AssumeEmpty}
+}
+
+// finish ends everything that was started, writes what members have reached, clears
+// what that allows, and sends everybody away.
 func (l *loop) finish() error {
 	for id := range l.readings {
 		l.closeReader(id)
 	}
-	err := l.saveMarks()
-	for id := range l.members {
+	err := l.settle()
+	for _, id := range slices.Sorted(maps.Keys(l.peers)) {
 		l.disconnect(id, "lcapd stops")
 	}
 	l.stop()
@@ -240,14 +331,18 @@ func (l *loop) finish() error {
 	return err
 }
 
-// saveMarks has the state written until nothing is left to write.
-func (l *loop) saveMarks() error {
+// settle has the state written and the MDTs cleared until nothing is left to do, or it
+// has taken too long.
+func (l *loop) settle() error {
 	const patience = 10 * time.Second
 	timeout := time.After(patience)
 	for l.core.Save() {
 		for _, out := range l.core.Outputs() {
-			if p, ok := out.(core.Persist); ok {
-				l.disk <- p
+			switch o := out.(type) {
+			case core.Persist:
+				l.disk <- o
+			case core.Clear:
+				l.mdts[o.MDT].clears <- o
 			}
 		}
 		select {
@@ -255,7 +350,9 @@ func (l *loop) saveMarks() error {
 			if p, ok := ev.(core.Persisted); ok && p.Err != nil {
 				return p.Err
 			}
-			l.step(ev)
+			l.core.Step(ev)
+		case f := <-l.b.calls:
+			f(l)
 		case <-timeout:
 			return context.DeadlineExceeded
 		}

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,150 +10,242 @@ import (
 	"github.com/lcapd/lcapd/groups"
 )
 
-// ErrDisconnected: the broker has ended the membership. What was not acknowledged
-// goes to others.
-var ErrDisconnected = errors.New("disconnected")
-
-// MaxCredit is how many hand-outs a member may allow beyond what it took from its inbox.
-const MaxCredit = 256
-
-// Member is a member in the same process. What is sent to it waits in its inbox,
-// which its credit keeps from being full. It has one owner.
-type Member struct {
-	b     *Broker
-	id    core.Peer
-	inbox chan any // *Delivery, core.Welcome, core.Refuse, or the reason of a disconnect
+// Peer is where the broker puts what is for a member: a connection, or a queue in the
+// same process. The loop calls it, so nothing here may wait.
+type Peer interface {
+	// Joined comes first.
+	Joined(Joined)
+	// Deliver takes a delivery; the peer calls [Broker.Done] when it no longer holds
+	// the records. False says that there is no room: the member is sent away.
+	Deliver(*Delivery) bool
+	// Refused answers an ack or nack of a lease that cannot be granted, such as
+	// [groups.ErrLeaseLost], or, with lease 0, a join or anything else.
+	Refused(lease groups.LeaseID, err error)
+	// Lost tells that records are gone that the group had not acknowledged.
+	Lost(Lost)
+	// Ended comes last: the broker has ended the membership. It does not come after
+	// [Member.Leave].
+	Ended(reason string)
 }
 
-// Join makes a member of a group. It waits until the group is on disk.
-func (b *Broker) Join(ctx context.Context, group, name, session string) (*Member, error) {
-	m := &Member{b: b, inbox: make(chan any, 2*MaxCredit)}
-	err := b.call(ctx, func(l *loop) {
-		l.lastPeer++
-		m.id = l.lastPeer
-		l.members[m.id] = m
-		l.core.Step(core.Join{Peer: m.id, Group: group, Name: name, Session: session})
-	})
-	if err != nil {
-		return nil, err
-	}
-	if _, err := m.next(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("join group %s: %w", group, err), m.Close())
+// Joined tells a member what it has joined.
+type Joined struct {
+	Group        string
+	Name         string
+	Distribution groups.Distribution
+	Marks        []Mark // by MDT, as the broker serves them
+}
+
+// Mark is where a group stands in an MDT: nothing at or below it comes.
+type Mark struct {
+	MDT   string
+	Epoch core.Epoch
+	Index uint64
+}
+
+// Lost is a range of an MDT whose records are gone, by a purge of Lustre itself or a
+// reset, and that the group had not acknowledged.
+type Lost struct {
+	MDT      string
+	Epoch    core.Epoch
+	From, To uint64 // (From, To]
+}
+
+// The most credit that a member can have at once. What is given beyond it is ignored.
+const (
+	MaxCredit      = 256
+	MaxCreditBytes = 64 << 20
+)
+
+// JoinOptions say what a member wants.
+type JoinOptions struct {
+	Group, Name, Session string
+	MDTs                 []string // none stands for all
+	// Distribution and Start, if not nil, are what the group must have, or get.
+	Distribution *groups.Distribution
+	Start        *core.Start
+	// Create makes the group if there is none.
+	Create bool
+}
+
+// Member is a member of a group, as its peer holds it. It has one owner.
+type Member struct {
+	b  *Broker
+	id core.Peer
+}
+
+// peer is a member as the loop knows it.
+type peer struct {
+	Peer
+	group, name     string
+	records, bytes  int64 // that were delivered to it
+	lastDelivery    time.Time
+	joined          time.Time
+	remote, session string
+}
+
+func (p *peer) delivered(part scatter.Part) {
+	p.records += int64(part.Count)
+	p.bytes += part.Bytes()
+	p.lastDelivery = time.Now()
+}
+
+// Join makes a member of a group. to is told that it joined, when the group is on disk,
+// or why not. Errors: [core.ErrUnknownGroup], [core.ErrGroupExists] if the group has
+// other properties than asked for, [core.ErrUnknownMDT].
+func (b *Broker) Join(ctx context.Context, o JoinOptions, to Peer) (*Member, error) {
+	m := &Member{b: b}
+	var refused error
+	err := b.call(ctx, func(l *loop) { m.id, refused = l.join(o, to) })
+	if err != nil || refused != nil {
+		return nil, fmt.Errorf("join group %s: %w", o.Group, firstError(err, refused))
 	}
 	return m, nil
 }
 
-// next returns the next message that is not an error: a Welcome or a Delivery.
-func (m *Member) next(ctx context.Context) (any, error) {
-	select {
-	case msg := <-m.inbox:
-		switch msg := msg.(type) {
-		case core.Refuse:
-			return nil, msg.Err
-		case string:
-			return nil, fmt.Errorf("%w: %s", ErrDisconnected, msg)
-		}
-		return msg, nil
-	case <-m.b.done:
-		return nil, ErrStopped
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+func firstError(a, b error) error {
+	if a != nil {
+		return a
 	}
+	return b
 }
 
-// Next returns the next delivery. An error of an earlier request, such as
-// [groups.ErrLeaseLost], comes here too; the member goes on after it.
-func (m *Member) Next(ctx context.Context) (*Delivery, error) {
-	msg, err := m.next(ctx)
+func (l *loop) join(o JoinOptions, to Peer) (core.Peer, error) {
+	serves, err := l.numbersOf(o.MDTs)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	d := msg.(*Delivery) // a Welcome came with Join
-	d.part = scatter.Cut(d.d.Batch, []scatter.Want{{From: d.d.From, To: d.d.To, Slots: d.d.Slots}})[0]
-	bytes := d.d.Batch.Bytes()
-	d.d.Batch = nil
-	return d, m.b.send(ctx, core.Sent{Peer: m.id, Bytes: bytes})
+	if err := l.ensureGroup(o); err != nil {
+		return 0, err
+	}
+	l.lastPeer++
+	id := l.lastPeer
+	l.peers[id] = &peer{Peer: to, group: o.Group, name: o.Name, session: o.Session, joined: time.Now()}
+	l.core.Step(core.Join{Peer: id, Group: o.Group, Name: o.Name, Session: o.Session, Serves: serves})
+	return id, nil
 }
 
-// Credit lets the member take more hand-outs, and bytes.
+// ensureGroup sees to it that the group is there, and is what the member takes it for.
+func (l *loop) ensureGroup(o JoinOptions) error {
+	g, exists := l.core.Group(o.Group)
+	switch {
+	case !exists && !o.Create:
+		return fmt.Errorf("%w %q; an operator creates it: lcapcli groups create %s", core.ErrUnknownGroup, o.Group, o.Group)
+	case !exists:
+		spec := GroupSpec{Name: o.Group}
+		if o.Distribution != nil {
+			spec.Distribution = *o.Distribution
+		}
+		if o.Start != nil {
+			spec.Start = *o.Start
+		}
+		return l.createGroup(spec)
+	case o.Distribution != nil && *o.Distribution != g.Config.Distribution:
+		return fmt.Errorf("%w: %s has the distribution %s, not %s", core.ErrGroupExists, o.Group, g.Config.Distribution, *o.Distribution)
+	case o.Start != nil && *o.Start != g.Start:
+		return fmt.Errorf("%w: %s started at %s, not %s", core.ErrGroupExists, o.Group, g.Start, *o.Start)
+	}
+	return nil
+}
+
+// numbersOf translates names of MDTs; none stands for all, and stays so.
+func (l *loop) numbersOf(names []string) (list []groups.MDT, err error) {
+	for _, name := range names {
+		id, err := l.numberOf(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, id)
+	}
+	return list, nil
+}
+
+func (l *loop) numberOf(name string) (groups.MDT, error) {
+	id, ok := l.numbers[name]
+	if !ok {
+		return 0, fmt.Errorf("%w %s", core.ErrUnknownMDT, name)
+	}
+	return id, nil
+}
+
+// Credit lets the member take more hand-outs, and bytes, up to [MaxCredit] and
+// [MaxCreditBytes].
 func (m *Member) Credit(ctx context.Context, batches int, bytes int64) error {
 	return m.b.send(ctx, core.Credit{Peer: m.id, Batches: batches, Bytes: bytes})
 }
 
-// Ack acknowledges a delivery up to and with an index.
-func (m *Member) Ack(ctx context.Context, d *Delivery, upTo uint64) error {
-	return m.b.send(ctx, core.Ack{Peer: m.id, Lease: d.d.Lease, UpTo: upTo})
+// Ack acknowledges a lease up to and with an index.
+func (m *Member) Ack(ctx context.Context, lease groups.LeaseID, upTo uint64) error {
+	return m.b.send(ctx, core.Ack{Peer: m.id, Lease: lease, UpTo: upTo})
 }
 
-// Nack gives back a delivery from an index on.
-func (m *Member) Nack(ctx context.Context, d *Delivery, from uint64, delay time.Duration) error {
-	return m.b.send(ctx, core.Nack{Peer: m.id, Lease: d.d.Lease, From: from, Delay: delay})
+// Nack gives back a lease: the record at index from is the first that failed.
+func (m *Member) Nack(ctx context.Context, lease groups.LeaseID, from uint64, delay time.Duration) error {
+	return m.b.send(ctx, core.Nack{Peer: m.id, Lease: lease, From: from, Delay: delay})
 }
 
-// Close ends the membership; what was not acknowledged goes back at once.
-func (m *Member) Close() error {
+// Heartbeat tells that the member is alive. Everything else that it does tells so too.
+func (m *Member) Heartbeat(ctx context.Context) error {
+	return m.b.send(ctx, core.Heartbeat{Peer: m.id})
+}
+
+// Leave ends the membership; what was not acknowledged goes back at once. Its peer is
+// told nothing any more. Calling it again, or after the broker ended the membership, is
+// of no consequence.
+func (m *Member) Leave() error {
 	err := m.b.call(context.Background(), func(l *loop) {
-		delete(l.members, m.id)
+		delete(l.peers, m.id)
 		l.core.Step(core.Down{Peer: m.id})
 	})
-	if errors.Is(err, ErrStopped) {
+	if err == ErrStopped {
 		return nil
 	}
 	return err
 }
 
-// tell puts a message into a member's inbox. A member whose inbox is full took more
-// credit than it may, and is sent away.
-func (l *loop) tell(id core.Peer, msg any) {
-	m := l.members[id]
-	if m == nil {
+// welcome tells a member that it has joined.
+func (l *loop) welcome(o core.Welcome) {
+	p := l.peers[o.Peer]
+	if p == nil {
 		return
 	}
-	select {
-	case m.inbox <- msg:
-	default:
-		l.disconnect(id, "the inbox is full: more credit than is allowed")
+	g, _ := l.core.Group(p.group)
+	j := Joined{Group: p.group, Name: p.name, Distribution: g.Config.Distribution}
+	for _, m := range l.mdts {
+		if mark, ok := o.Marks[m.id]; ok {
+			j.Marks = append(j.Marks, Mark{MDT: m.Name, Epoch: l.core.Epoch(m.id), Index: mark})
+		}
+	}
+	p.Joined(j)
+}
+
+// lost tells all members of a group what it lost, and the log.
+func (l *loop) lost(o core.Lost) {
+	x := Lost{MDT: l.mdts[o.MDT].Name, Epoch: o.Epoch, From: o.Range.From, To: o.Range.To}
+	l.b.opts.Log.Error().Str("group", o.Group).Str("mdt", x.MDT).Uint32("epoch", uint32(x.Epoch)).
+		Uint64("after", x.From).Uint64("to", x.To).Msg("records are gone that the group had not acknowledged")
+	for _, p := range l.peers {
+		if p.group == o.Group {
+			p.Lost(x)
+		}
 	}
 }
 
-// disconnect ends a membership, and says why if there is room to say it.
+// refused tells a member that something it asked for cannot be. A join that cannot be
+// was its only business.
+func (l *loop) refused(o core.Refuse) {
+	if p := l.peers[o.Peer]; p != nil {
+		p.Refused(o.Lease, o.Err)
+	}
+}
+
+// disconnect ends a membership, and says why.
 func (l *loop) disconnect(id core.Peer, reason string) {
-	m := l.members[id]
-	if m == nil {
+	p := l.peers[id]
+	if p == nil {
 		return
 	}
-	delete(l.members, id)
-	select {
-	case m.inbox <- reason:
-	default:
-	}
+	delete(l.peers, id)
+	p.Ended(reason)
 	l.core.Step(core.Down{Peer: id})
 }
-
-// Delivery is what a member was handed out.
-type Delivery struct {
-	d    core.Deliver
-	mdt  string
-	part scatter.Part
-}
-
-// MDT returns the name of the MDT.
-func (d *Delivery) MDT() string { return d.mdt }
-
-// Range returns what the delivery covers; acknowledging To acknowledges all of it.
-func (d *Delivery) Range() core.Range { return core.Range{From: d.d.From, To: d.d.To} }
-
-// Records returns the packed records, maybe none. They must not be changed.
-func (d *Delivery) Records() []byte { return d.part.Records }
-
-// Count returns how many records there are.
-func (d *Delivery) Count() int { return d.part.Count }
-
-// Attempt returns which delivery of the range this is, from 1, since the broker started.
-func (d *Delivery) Attempt() int { return d.d.Count }
-
-// MaybeRedelivered tells that an earlier run of the broker may have delivered it.
-func (d *Delivery) MaybeRedelivered() bool { return d.d.MaybeRedelivered }
-
-// Lease returns the lease that the delivery is under.
-func (d *Delivery) Lease() groups.LeaseID { return d.d.Lease }

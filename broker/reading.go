@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/ingest"
@@ -22,8 +23,9 @@ func (l *loop) openReader(o core.OpenReader) {
 	r := &reading{stop: stop, grants: make(chan int64, 2)}
 	l.readings[o.Reader] = r
 	source := l.mdts[o.MDT].Source
-	opts := ingest.Options{MDT: o.MDT, Epoch: l.core.Epoch(o.MDT), Start: o.From + 1, Until: o.Until, Slots: true}
-	l.started.Go(func() { l.b.read(ctx, o.Reader, source, opts, r.grants) })
+	opts := l.readOptions(o.MDT, o.Epoch)
+	opts.Start, opts.Until = o.From+1, o.Until
+	l.started.Go(func() { l.b.read(ctx, o, source, opts, r.grants) })
 }
 
 func (l *loop) closeReader(id core.ReaderID) {
@@ -35,26 +37,53 @@ func (l *loop) closeReader(id core.ReaderID) {
 
 // read is the goroutine of a reading: it sends batches as far as it was granted, and
 // at the end says so, unless it was told to stop.
-func (b *Broker) read(ctx context.Context, id core.ReaderID, source Source, opts ingest.Options, grants <-chan int64) {
+func (b *Broker) read(ctx context.Context, o core.OpenReader, source Source, opts ingest.Options, grants <-chan int64) {
 	granted := int64(0)
-	err := ingest.RunFrom(ctx, source.Open, opts, func(ctx context.Context, batch *core.Batch) error {
-		for granted <= 0 {
-			select {
-			case more := <-grants:
-				granted += more
-			case <-ctx.Done():
-				return context.Cause(ctx)
+	err := b.greet(ctx, o, source)
+	if err == nil {
+		err = ingest.RunFrom(ctx, source.Open, opts, func(ctx context.Context, batch *core.Batch) error {
+			for granted <= 0 {
+				select {
+				case more := <-grants:
+					granted += more
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
 			}
-		}
-		granted -= batch.Weight()
-		return b.send(ctx, core.BatchRead{Reader: id, Batch: batch})
-	})
-	if ctx.Err() != nil || errors.Is(err, ErrStopped) {
+			granted -= batch.Weight()
+			return b.send(ctx, core.BatchRead{Reader: o.Reader, Batch: batch})
+		})
+	}
+	if ctx.Err() != nil || errors.Is(err, ErrStopped) || errors.Is(err, errReset) {
 		return // nobody wants to know
 	}
 	var bad *ingest.Stop
 	if errors.As(err, &bad) {
-		b.opts.Log.Error().Str("mdt", b.opts.MDTs[opts.MDT].Name).Err(err).Msg("these bytes are no changelog records; reading has stopped\n" + bad.Dump())
+		b.opts.Log.Error().Str("mdt", b.opts.MDTs[o.MDT].Name).Err(err).Msg("these bytes are no changelog records; reading has stopped\n" + bad.Dump())
 	}
-	_ = b.send(ctx, core.ReaderEnded{Reader: id, Err: err, Stopped: bad != nil})
+	_ = b.send(ctx, core.ReaderEnded{Reader: o.Reader, Err: err, Stopped: bad != nil})
+}
+
+// errReset ends a reading of an MDT that is not the one it was: there will be another.
+var errReset = errors.New("the MDT was reset")
+
+// greet looks whether the MDT is still the one that it was, before the live reading
+// begins, and says that it does.
+func (b *Broker) greet(ctx context.Context, o core.OpenReader, source Source) error {
+	found, err := ingest.Recognise(ctx, source.Open, o.Known, o.Cleared)
+	if err != nil {
+		return err
+	}
+	if found.Reset {
+		if err := b.send(ctx, core.Reset{MDT: o.MDT, Epoch: o.Epoch + 1}); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: %s", errReset, b.opts.MDTs[o.MDT].Name)
+	}
+	if found.PurgedTo > 0 {
+		if err := b.send(ctx, core.Purged{MDT: o.MDT, To: found.PurgedTo}); err != nil {
+			return err
+		}
+	}
+	return b.send(ctx, core.ReaderStarted{Reader: o.Reader})
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,9 +13,10 @@ import (
 // store translates between the core, which numbers MDTs, and the state, which names
 // them. The goroutine that writes to the disk owns it.
 type store struct {
-	to     *state.Store
-	names  []string          // of MDTs, by number
-	starts map[string]uint64 // where each track started, by group and MDT
+	to      *state.Store
+	names   []string             // of MDTs, by number
+	starts  map[string]uint64    // where each track started, by group and MDT
+	created map[string]time.Time // of groups, by name
 }
 
 // loadState reads what was durable.
@@ -23,29 +25,72 @@ func loadState(o Options) (*store, core.State, error) {
 	if err != nil {
 		return nil, core.State{}, err
 	}
-	s := &store{to: o.Store, starts: make(map[string]uint64)}
+	s := &store{to: o.Store, starts: make(map[string]uint64), created: make(map[string]time.Time)}
 	numbers := make(map[string]groups.MDT)
 	for i, m := range o.MDTs {
 		s.names = append(s.names, m.Name)
 		numbers[m.Name] = groups.MDT(i)
 	}
-	return s, s.translate(snapshot, numbers, o.Groups), nil
+	if err := s.know(snapshot.Identity, o.MDTs); err != nil {
+		return nil, core.State{}, err
+	}
+	return s, s.translate(snapshot, numbers, o), nil
 }
 
-func (s *store) translate(snapshot state.Snapshot, numbers map[string]groups.MDT, defaults groups.Config) core.State {
-	mdts := make(map[string]state.MDT)
-	for _, m := range snapshot.MDTs {
-		mdts[m.Name] = m
+// ErrOtherUser: the state says that lcapd is another changelog user of an MDT. What it
+// acknowledged as that one says nothing about this one.
+var ErrOtherUser = errors.New("another changelog user")
+
+// know stores who lcapd is on MDTs that are new, and refuses to be another one on those
+// that are not.
+func (s *store) know(id state.Identity, mdts []MDT) error {
+	users := make(map[string]string)
+	for _, u := range id.Upstream {
+		users[u.MDT] = u.User
 	}
+	var added []state.Upstream
+	for _, m := range mdts {
+		switch user, known := users[m.Name]; {
+		case !known:
+			added = append(added, state.Upstream{MDT: m.Name, User: m.User})
+		case user != m.User:
+			return fmt.Errorf("%s: %w: the state says %s, the configuration %s", m.Name, ErrOtherUser, user, m.User)
+		}
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	return s.to.Write(state.Update{Upstream: added})
+}
+
+func (s *store) translate(snapshot state.Snapshot, numbers map[string]groups.MDT, o Options) core.State {
 	var st core.State
 	for i, name := range s.names {
-		m := mdts[name]
-		st.MDTs = append(st.MDTs, core.MDTState{MDT: groups.MDT(i), Epoch: core.Epoch(m.Epoch), Cleared: m.Cleared, Read: m.Read})
+		st.MDTs = append(st.MDTs, core.MDTState{MDT: groups.MDT(i)})
+		m := &st.MDTs[i]
+		for _, x := range snapshot.MDTs {
+			if x.Name == name {
+				m.Epoch, m.Cleared, m.Read = core.Epoch(x.Epoch), x.Cleared, x.Read
+			}
+		}
+		for _, x := range snapshot.Recent {
+			if x.MDT == name && core.Epoch(x.Epoch) == m.Epoch {
+				m.Recent = fromIDs(x.Records)
+			}
+		}
 	}
 	for _, g := range snapshot.Groups {
-		cfg := defaults
-		cfg.Name, cfg.Distribution = g.Name, g.Distribution
-		st.Groups = append(st.Groups, core.GroupState{Config: cfg, Start: startOf(g.Start)})
+		s.created[g.Name] = g.Created
+		x := core.GroupState{Config: o.groupConfig(g.Name, g.Distribution), Start: startOf(g.Start), Paused: g.Paused}
+		for _, name := range g.MDTs {
+			if id, served := numbers[name]; served {
+				x.MDTs = append(x.MDTs, id)
+			}
+		}
+		if len(g.MDTs) > 0 && x.MDTs == nil {
+			x.MDTs = []groups.MDT{} // none of those that are served: not all of them
+		}
+		st.Groups = append(st.Groups, x)
 	}
 	for _, t := range snapshot.Tracks {
 		id, served := numbers[t.MDT]
@@ -65,23 +110,27 @@ func startOf(s state.Start) core.Start {
 	return core.Latest
 }
 
-func trackName(group, mdt string) string { return fmt.Sprintf("%s/%s", group, mdt) }
+func trackName(group, mdt string) string { return group + "/" + mdt }
 
 // write stores an update of the core.
 func (s *store) write(u core.Update) error {
 	out := state.Update{Deleted: u.Deleted}
-	for _, g := range u.Groups {
-		start := state.Latest
-		if g.Start == core.Earliest {
-			start = state.Earliest
+	for _, name := range u.Deleted {
+		delete(s.created, name)
+		for _, mdt := range s.names {
+			delete(s.starts, trackName(name, mdt))
 		}
-		out.Groups = append(out.Groups, state.Group{Name: g.Config.Name, Distribution: g.Config.Distribution, Start: start, Created: time.Now()})
+	}
+	for _, g := range u.Groups {
+		out.Groups = append(out.Groups, s.group(g))
 	}
 	for _, id := range u.Removed {
 		out.Removed = append(out.Removed, s.names[id])
 	}
 	for _, m := range u.MDTs {
-		out.MDTs = append(out.MDTs, state.MDT{Name: s.names[m.MDT], Epoch: uint32(m.Epoch), Cleared: m.Cleared, Read: m.Read})
+		name := s.names[m.MDT]
+		out.MDTs = append(out.MDTs, state.MDT{Name: name, Epoch: uint32(m.Epoch), Cleared: m.Cleared, Read: m.Read})
+		out.Recent = append(out.Recent, state.Recent{MDT: name, Epoch: uint32(m.Epoch), Records: toIDs(m.Recent)})
 	}
 	for _, m := range u.Marks {
 		name := s.names[m.MDT]
@@ -97,4 +146,30 @@ func (s *store) write(u core.Update) error {
 		}
 	}
 	return s.to.Write(out)
+}
+
+func (s *store) group(g core.GroupState) state.Group {
+	name := g.Config.Name
+	if s.created[name].IsZero() {
+		s.created[name] = time.Now()
+	}
+	x := state.Group{Name: name, Distribution: g.Config.Distribution, Start: state.Start(g.Start.String()), Created: s.created[name], Paused: g.Paused}
+	for _, id := range g.MDTs {
+		x.MDTs = append(x.MDTs, s.names[id])
+	}
+	return x
+}
+
+func fromIDs(ids []state.RecordID) (list []core.RecordID) {
+	for _, id := range ids {
+		list = append(list, core.RecordID(id))
+	}
+	return list
+}
+
+func toIDs(ids []core.RecordID) (list []state.RecordID) {
+	for _, id := range ids {
+		list = append(list, state.RecordID(id))
+	}
+	return list
 }

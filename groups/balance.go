@@ -9,6 +9,9 @@ import (
 // of the members even. It is sticky: what is fair stays where it is. Its cost grows
 // with members and MDTs: it is for when either of them changes.
 func (g *Group) rebalance() {
+	for _, t := range g.order {
+		t.late.wake()
+	}
 	switch g.Config.Distribution {
 	case ByMDT:
 		g.balanceMDTs()

@@ -1,6 +1,7 @@
 package groups
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -190,8 +191,9 @@ func (g *Group) Credit(id MemberID, batches int, bytes int64, now time.Time) err
 		return ErrUnknownMember
 	}
 	g.hear(m, now)
-	m.batches = min(m.batches+min(max(batches, 0), maxBatches), maxBatches)
-	m.bytes = min(m.bytes+min(max(bytes, 0), maxBytes), maxBytes)
+	most := g.Config
+	m.batches = min(m.batches+min(max(batches, 0), maxBatches), cmp.Or(most.CreditBatches, maxBatches))
+	m.bytes = min(m.bytes+min(max(bytes, 0), maxBytes), cmp.Or(most.CreditBytes, maxBytes))
 	g.creditChanged(m)
 	return nil
 }

@@ -262,6 +262,10 @@ func (g *Group) Nack(id MemberID, lease LeaseID, from uint64, delay time.Duratio
 		return nil // there is nothing to give back
 	}
 	s, due := l.stream, now.Add(min(max(delay, 0), MaxDelay))
+	if s.IsLate() {
+		s.track.late.giveBack(l, due)
+		return nil
+	}
 	if p := s.track.pool; p != nil {
 		p.giveBack(due, l)
 		return nil

@@ -83,6 +83,8 @@ func (s *Stream) Need(now time.Time) (from uint64, why Blocked) {
 	switch {
 	case s.gone:
 		why = Empty
+	case s.IsLate():
+		from, why = s.track.late.need(now)
 	case s.returns != nil:
 		from, why = s.returns.needBack(now)
 	case s.track.pool != nil:
@@ -130,6 +132,8 @@ func (s *Stream) Take(p Piece, ceiling uint64, now time.Time) (d Delivery, why B
 	switch {
 	case why != Ready:
 		return d, why
+	case s.IsLate():
+		d, why = s.track.late.take(p, place, ceiling, now)
 	case s.returns != nil:
 		d, why = s.returns.takeBack(p, ceiling, now)
 	case !p.covers(place):

@@ -51,7 +51,7 @@ func (l *lease) delivery() Delivery {
 // endLease forgets a lease: whoever speaks of it is told that it is lost.
 func (g *Group) endLease(l *lease) {
 	delete(g.leases, l.id)
-	g.open.Remove(l.place)
+	g.open.Remove(l.place) // a done one is out already
 }
 
 // ack raises the acked index of a lease of this stream and drops what is done.
@@ -66,6 +66,10 @@ func (s *Stream) ack(l *lease, upTo uint64, now time.Time) {
 	l.acked, l.moved = upTo, now
 	if g.open.MoveToBack(l.place); l.done() {
 		g.open.Remove(l.place)
+	}
+	if s.IsLate() {
+		s.track.late.acked(l)
+		return
 	}
 	s.dropDone()
 	s.markMoved()

@@ -128,6 +128,7 @@ func (s *Stream) moveAtOnce(id MemberID) {
 	t.lanes[id] = append(t.lanes[id], s)
 	s.owner = id
 	s.leaveLines()
+	t.late.wake() // what waited for the old owner waits for the new one
 	t.stir(from)
 	t.stir(id)
 }

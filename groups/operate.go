@@ -54,7 +54,9 @@ func (g *Group) timeOut(now time.Time) {
 	}
 	ofPools := make(map[*pool][]*lease)
 	for _, l := range late {
-		if p := l.stream.track.pool; p != nil {
+		if l.stream.IsLate() {
+			l.stream.track.late.giveBack(l, time.Time{})
+		} else if p := l.stream.track.pool; p != nil {
 			ofPools[p] = append(ofPools[p], l)
 		} else if g.leases[l.id] == l { // it did not go with an earlier one
 			l.stream.moveAway()
@@ -104,6 +106,7 @@ func (g *Group) Resume(mdt MDT) error {
 // it has to deliver again, of a pool only those.
 func (t *Track) forgive(from, to uint64) {
 	most := t.group.Config.MaxDeliveries
+	t.late.forgive(from, to, most)
 	for _, s := range t.streams {
 		if s.returns == nil && s.cursor < to && s.tries.end() > from {
 			s.tries.forgive(most)
@@ -131,6 +134,9 @@ func (g *Group) Skip(mdt MDT, index uint64) error {
 	t, err := g.trackOf(mdt)
 	if err != nil {
 		return err
+	}
+	if t.late.skip(index) {
+		return nil
 	}
 	if index <= t.mark {
 		return fmt.Errorf("group %s: index %d: %w: the mark is %d", g.Config.Name, index, ErrAcknowledged, t.mark)

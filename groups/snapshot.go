@@ -42,6 +42,7 @@ type TrackState struct {
 	Oldest   LeaseState
 	Streams  []StreamState
 	Poisoned []PoisonedRange
+	Late     int      // records found in holes that are not acknowledged
 	Skips    []uint64 // the indexes above the mark that are passed over
 }
 
@@ -122,7 +123,7 @@ func (g *Group) Snapshot(now time.Time) Snapshot {
 }
 
 func (t *Track) snapshot(now time.Time) TrackState {
-	state := TrackState{MDT: t.MDT, Mark: t.mark, Frontier: t.frontier, Ahead: t.ahead, Skips: slices.Clone(t.skips)}
+	state := TrackState{MDT: t.MDT, Mark: t.Mark(), Frontier: t.frontier, Ahead: t.ahead, Late: len(t.late.records), Skips: slices.Clone(t.skips)}
 	var oldest *lease
 	for _, s := range t.streams {
 		state.Streams = append(state.Streams, s.snapshot(now))

@@ -20,7 +20,9 @@ type Track struct {
 	lanes      map[MemberID][]*Stream // of fid: by owner
 	pool       *pool                  // set for round-robin
 	crews      []*crew                // that serve it, for round-robin
-	mark       uint64
+	mark       uint64                 // of the streams
+	begin      uint64                 // where the track began: nothing at or below it is the group's
+	late       late
 	frontier   uint64 // the highest index ever handed out
 	looked     uint64 // the highest place that a cursor came to
 	skips      []uint64
@@ -39,7 +41,7 @@ type flown struct {
 }
 
 func newTrack(g *Group, mdt MDT, mark uint64) *Track {
-	t := &Track{MDT: mdt, group: g, mark: mark, frontier: mark, looked: mark, lanes: make(map[MemberID][]*Stream)}
+	t := &Track{MDT: mdt, group: g, mark: mark, begin: mark, frontier: mark, looked: mark, lanes: make(map[MemberID][]*Stream)}
 	if g.Config.Distribution == RoundRobin {
 		t.pool = newPool(t, mark)
 		for _, c := range g.crews {
@@ -78,6 +80,7 @@ func (t *Track) drop(s *Stream) {
 // end drops all streams and leases of the track.
 func (t *Track) end() {
 	t.ended = true
+	t.late.end(t.group)
 	for _, s := range t.streams {
 		s.gone = true
 		s.leaveLines()
@@ -89,7 +92,12 @@ func (t *Track) end() {
 }
 
 // Mark returns the track's mark.
-func (t *Track) Mark() uint64 { return t.mark }
+func (t *Track) Mark() uint64 {
+	if late := t.late.records; len(late) > 0 {
+		return min(t.mark, late[0].Index-1)
+	}
+	return t.mark
+}
 
 // Frontier returns the highest index that was handed out since the track began, or
 // was sought.
@@ -109,6 +117,7 @@ func (t *Track) wakeStreams() {
 	for _, s := range t.streams {
 		s.wake()
 	}
+	t.late.wake()
 }
 
 // mayReach cuts the way from the cursor of s to to as rule 7 wants it: behind the
@@ -205,6 +214,7 @@ func (t *Track) laneOf(slot Slot) *Stream {
 
 // lose gives back all that a member has in flight here, and all that it owns.
 func (t *Track) lose(member MemberID) {
+	t.late.lose(member)
 	if t.pool != nil {
 		t.pool.lose(member)
 		return

@@ -48,6 +48,10 @@ type Config struct {
 	AckTimeout time.Duration
 	// MaxDeliveries, if not 0, is how often a range is delivered before it pauses its keys.
 	MaxDeliveries int
+	// CreditBatches and CreditBytes, if not 0, are the most credit that a member can
+	// have at once: what is given beyond it is ignored.
+	CreditBatches int
+	CreditBytes   int64
 }
 
 // Piece describes the batch that covers a place, without its records. One without
@@ -78,6 +82,8 @@ type Delivery struct {
 	Count    int    // 1 for the first delivery since the group was loaded or sought
 	// Bytes is what the member was charged for it: an estimate, see [Group.Measured].
 	Bytes int64
+	// Late tells that the record was found in a hole: order does not hold for it.
+	Late bool
 }
 
 // Blocked says what a stream waits for.

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/groups"
 )
 
@@ -19,6 +20,10 @@ type Batch struct {
 	// Records are packed, in ascending order of their indexes. There may be none.
 	Records []byte
 	Count   int
+	// Newest is the last record; zero if there is none.
+	Newest RecordID
+	// AtEnd tells that the MDT had nothing more when the batch was sealed.
+	AtEnd bool
 	// Slots are the home slots of the records and, for those in Pairs, the other one.
 	Slots *groups.Slots
 	// Pairs are the records with two keys, by index.
@@ -28,8 +33,25 @@ type Batch struct {
 	Holes []Range
 }
 
+// RecordID is what tells a record from another one that was issued under the same
+// index, after a crash or a reset of the MDT (ABI 10.8). The zero value is no record.
+type RecordID struct {
+	Index  uint64
+	Time   changelog.Time
+	Type   changelog.Type
+	Target changelog.FID
+}
+
 // Range is (From, To].
 type Range struct{ From, To uint64 }
+
+// lastRecord returns the index of the last record; From if there is none.
+func (b *Batch) lastRecord() uint64 {
+	if n := len(b.Holes); n > 0 && b.Holes[n-1].To == b.To {
+		return b.Holes[n-1].From
+	}
+	return b.To
+}
 
 // Bytes returns the size of the records: what counts for credit.
 func (b *Batch) Bytes() int64 { return int64(len(b.Records)) }

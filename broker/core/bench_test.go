@@ -63,7 +63,7 @@ func (l *load) turn(mdt int) {
 			switch o := out.(type) {
 			case Deliver:
 				l.step(Ack{Peer: o.Member, Lease: o.Lease, UpTo: o.To})
-				l.step(Sent{Peer: o.Member, Bytes: b.Bytes()})
+				l.step(Sent{Peer: o.Member, Batch: o.Batch})
 				more = true
 			case Persist:
 				l.step(Persisted{Seq: o.Seq})

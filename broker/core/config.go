@@ -7,6 +7,9 @@ type Config struct {
 	// Memory is how many bytes of batches may be kept, all MDTs together. Each
 	// reading may keep one batch in any case.
 	Memory int64
+	// Pinned is how many bytes of batches that nobody needs any more writers may hold.
+	// Beyond it whoever holds most is cut.
+	Pinned int64
 	// Grant is how many bytes a reader may deliver ahead of what was taken in.
 	Grant int64
 	// CatchUps is how many catch-up readings an MDT may have at once.
@@ -32,6 +35,7 @@ type Config struct {
 // DefaultConfig holds the defaults.
 var DefaultConfig = Config{
 	Memory:       1 << 30,
+	Pinned:       1 << 28,
 	Grant:        1 << 20,
 	CatchUps:     4,
 	Linger:       2 * time.Second,

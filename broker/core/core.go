@@ -21,13 +21,17 @@ var (
 	ErrAlreadyMember = errors.New("already a member")
 	// ErrBelowClear: the position was cleared: its records may be gone.
 	ErrBelowClear = errors.New("below the last clear")
+	// ErrUnknownMDT: the broker does not serve the MDT, or not for that group.
+	ErrUnknownMDT = groups.ErrUnknownMDT
+	// ErrMDTExists: the broker serves the MDT already.
+	ErrMDTExists = errors.New("MDT exists")
 )
 
 // Core owns all state of a broker but the bytes of batches on their way, and the
 // listeners' rings. Who calls it owns it.
 //
-// Step applies an event; Work then lets streams hand out, a few at a time, so that
-// one event never takes long; Outputs returns what is to be done. All three are
+// Step applies an event, Do an operator's request; Work then lets streams hand out, a few at a time, so that
+// one event never takes long; Outputs returns what is to be done. All are
 // deterministic.
 type Core struct {
 	cfg    Config
@@ -44,6 +48,8 @@ type Core struct {
 	starved    []*feed // readers that got no grant for want of memory
 	memory     int64   // bytes of batches in all windows
 	granted    int64   // bytes that readers may still deliver
+	pins       map[*Batch]*pin
+	pinned     int64 // bytes of batches that only writers hold
 	lastReader ReaderID
 	rotate     int // whose window is looked at next when memory is short
 
@@ -55,7 +61,10 @@ type Core struct {
 type group struct {
 	*groups.Group
 	start   Start
+	mdts    []groups.MDT // that it is for; nil stands for all
+	paused  bool
 	onDisk  bool
+	dirty   bool // in persist.groups
 	tracks  []*track
 	members map[string]Peer // by name
 	joins   []Join          // that wait for the group to be on disk
@@ -76,7 +85,7 @@ type track struct {
 	lost    uint64 // up to where the group was told that records are gone
 	dirty   bool   // something is to be written
 	seek    bool   // the mark may fall: an operator said so
-	waiting []*groups.Stream
+	sought  uint64 // to where
 }
 
 // peer is a connection that is a member.
@@ -84,7 +93,8 @@ type peer struct {
 	id     Peer
 	group  *group
 	name   string
-	unsent int64 // bytes that its writer still holds
+	unsent int64 // bytes of the batches that its writer still holds
+	sends  int   // deliveries that it still holds
 }
 
 // State is what was durable when lcapd stopped.
@@ -99,7 +109,9 @@ type MDTState struct {
 	MDT     groups.MDT
 	Epoch   Epoch
 	Cleared uint64 // what was cleared, or was going to be
-	Read    uint64 // the last index that was read
+	Read    uint64 // everything up to it was read; holes in it are empty
+	// Recent are some of the last records read, by index, for the MDT to be recognised by.
+	Recent []RecordID
 }
 
 // New returns the core as it was when the state was written.
@@ -112,6 +124,7 @@ func New(cfg Config, st State, now time.Time) *Core {
 		peers:  make(map[Peer]*peer),
 		feeds:  make(map[ReaderID]*feed),
 		tracks: make(map[*groups.Track]*track),
+		pins:   make(map[*Batch]*pin),
 	}
 	c.persist.last = now
 	for _, s := range st.Groups {
@@ -126,11 +139,13 @@ func New(cfg Config, st State, now time.Time) *Core {
 
 // addMDT starts to serve an MDT, with what is durable of it.
 func (c *Core) addMDT(s MDTState, marks []MarkState) *mdt {
-	m := &mdt{id: s.MDT, epoch: s.Epoch, lastRead: s.Read, clear: clearing{reserved: s.Cleared, onDisk: s.Cleared, sent: s.Cleared, at: c.now.Add(-c.cfg.RetryAfter)}}
+	m := &mdt{id: s.MDT, epoch: s.Epoch, lastRead: s.Read, recent: slices.Clone(s.Recent), clear: clearing{reserved: s.Cleared, onDisk: s.Cleared, sent: s.Cleared, at: c.now.Add(-c.cfg.RetryAfter)}}
 	c.mdts[s.MDT] = m
 	c.order = append(c.order, m)
 	for _, name := range c.names {
-		c.addTrack(c.groups[name], m, restored(marks, name, m))
+		if g := c.groups[name]; g.isFor(m.id) {
+			c.addTrack(g, m, restored(marks, name, m))
+		}
 	}
 	c.openLive(m)
 	return m
@@ -151,6 +166,9 @@ func (c *Core) Step(ev Event) {
 	ev.apply(c)
 }
 
+// Do grants a request, or says why not. Call Work and Outputs behind it.
+func (c *Core) Do(r Request) error { return r.do(c) }
+
 // Outputs returns what is to be done, in order, and forgets it.
 func (c *Core) Outputs() []Output {
 	c.writeState(false)
@@ -162,10 +180,19 @@ func (c *Core) Outputs() []Output {
 func (c *Core) emit(o Output) { c.out = append(c.out, o) }
 
 func (c *Core) addGroup(s GroupState, onDisk bool) *group {
-	g := &group{Group: groups.New(s.Config), start: s.Start, onDisk: onDisk, members: make(map[string]Peer)}
+	g := &group{Group: groups.New(s.Config), start: s.Start, mdts: s.MDTs, paused: s.Paused, onDisk: onDisk, members: make(map[string]Peer)}
+	g.Pause(s.Paused)
 	c.groups[s.Config.Name] = g
 	c.names = append(c.names, s.Config.Name)
 	return g
+}
+
+// isFor tells whether the group is to get what an MDT shows.
+func (g *group) isFor(id groups.MDT) bool { return g.mdts == nil || slices.Contains(g.mdts, id) }
+
+// state is what of a group is to be durable.
+func (g *group) state() GroupState {
+	return GroupState{Config: g.Config, Start: g.start, MDTs: g.mdts, Paused: g.paused}
 }
 
 // addTrack lets a group serve an MDT from a mark on.

@@ -15,7 +15,8 @@ type persist struct {
 	last     time.Time // of the last write that ended
 	failed   bool      // the last one did: wait before the next
 	urgent   bool      // somebody waits for it
-	created  []*group
+	trouble  trouble   // with writing
+	groups   []*group  // created or changed
 	deleted  []*group
 	dirty    []*track
 	removed  []groups.MDT
@@ -26,6 +27,7 @@ type persist struct {
 // are: another group may have taken a name meanwhile.
 type writing struct {
 	groups  []*group
+	saved   []GroupState // of groups
 	deleted []*group
 	tracks  []*track
 	ways    []*groups.Track // of tracks: a seek or a reset gives a track another one
@@ -36,12 +38,9 @@ type writing struct {
 }
 
 func (w *writing) update() Update {
-	u := Update{Marks: w.marks, Removed: w.removed, MDTs: w.states}
+	u := Update{Groups: w.saved, Marks: w.marks, Removed: w.removed, MDTs: w.states}
 	for _, g := range w.deleted {
 		u.Deleted = append(u.Deleted, g.Config.Name)
-	}
-	for _, g := range w.groups {
-		u.Groups = append(u.Groups, GroupState{Config: g.Config, Start: g.start})
 	}
 	return u
 }
@@ -62,9 +61,17 @@ func (c *Core) touchMDT(m *mdt) {
 	}
 }
 
+// touchGroup notes that something durable of a group has changed.
+func (c *Core) touchGroup(g *group) {
+	if !g.dirty {
+		g.dirty = true
+		c.persist.groups = append(c.persist.groups, g)
+	}
+}
+
 // idle tells whether there is nothing to write.
 func (p *persist) idle() bool {
-	return len(p.created)+len(p.deleted)+len(p.dirty)+len(p.removed)+len(p.mdts) == 0
+	return len(p.groups)+len(p.deleted)+len(p.dirty)+len(p.removed)+len(p.mdts) == 0
 }
 
 // writeState starts a write when something waits for it: at once if somebody does,
@@ -79,7 +86,7 @@ func (c *Core) writeState(urgent bool) {
 	switch {
 	case p.failed:
 		wait = c.cfg.RetryAfter
-	case p.urgent || len(p.created)+len(p.deleted) > 0:
+	case p.urgent || len(p.groups)+len(p.deleted) > 0:
 		wait = 0
 	}
 	if c.now.Sub(p.last) < wait {
@@ -87,7 +94,11 @@ func (c *Core) writeState(urgent bool) {
 	}
 	p.urgent = false
 	p.seq++
-	w := &writing{groups: p.created, deleted: p.deleted, removed: p.removed}
+	w := &writing{groups: p.groups, deleted: p.deleted, removed: p.removed}
+	for _, g := range p.groups {
+		g.dirty = false
+		w.saved = append(w.saved, g.state())
+	}
 	for _, m := range p.mdts {
 		m.dirty = false
 		if c.mdts[m.id] == m {
@@ -100,13 +111,17 @@ func (c *Core) writeState(urgent bool) {
 			w.tracks, w.ways, w.marks = append(w.tracks, t), append(w.ways, t.Track), append(w.marks, t.state())
 		}
 	}
-	*p = persist{seq: p.seq, last: p.last, failed: p.failed, underway: w}
+	*p = persist{seq: p.seq, last: p.last, failed: p.failed, trouble: p.trouble, underway: w}
 	c.emit(Persist{Seq: p.seq, Update: w.update()})
 }
 
+// seen is up to where everything was read that there is: a hole that was not looked
+// at twice may still show something.
+func (m *mdt) seen() uint64 { return min(m.lastRead, m.floor()) }
+
 // state is what of an MDT is to be durable now.
 func (m *mdt) state() MDTState {
-	return MDTState{MDT: m.id, Epoch: m.epoch, Cleared: m.clear.reserved, Read: m.lastRead}
+	return MDTState{MDT: m.id, Epoch: m.epoch, Cleared: m.clear.reserved, Read: m.seen(), Recent: slices.Clone(m.recent)}
 }
 
 // exists tells whether the track is still one of an existing group.
@@ -116,10 +131,11 @@ func (c *Core) exists(t *track) bool {
 
 // state is what of a track is to be durable now.
 func (t *track) state() MarkState {
-	mark := max(min(t.Mark(), t.mdt.floor()), t.durable)
+	least := t.durable
 	if t.seek {
-		mark = t.Mark()
+		least = t.sought
 	}
+	mark := min(t.Mark(), max(t.mdt.floor(), least))
 	return MarkState{
 		Group: t.group.Config.Name, MDT: t.mdt.id, Epoch: t.mdt.epoch,
 		Mark: mark, Ceiling: t.wanted, Seek: t.seek,
@@ -134,13 +150,15 @@ func (ev Persisted) apply(c *Core) {
 	}
 	w := p.underway
 	p.underway, p.last, p.failed = nil, c.now, ev.Err != nil
+	p.trouble.note(ev.Err, c.now)
 	if ev.Err != nil {
-		c.emit(Alarm{Text: fmt.Sprintf("the state could not be written, so nothing is cleared: %v", ev.Err)})
+		c.emit(Alarm{General: true, Text: fmt.Sprintf("the state could not be written, so nothing is cleared: %v", ev.Err)})
 		c.putBack(w)
 		return
 	}
 	for _, g := range w.groups {
 		g.onDisk = true
+		c.emit(GroupStored{Group: g.Config.Name})
 		for _, j := range g.joins {
 			j.apply(c)
 		}
@@ -153,7 +171,8 @@ func (ev Persisted) apply(c *Core) {
 		}
 		t.durable, t.ceiling = s.Mark, max(t.ceiling, s.Ceiling)
 		t.seek = t.seek && !s.Seek
-		c.enqueueAll(&t.waiting)
+		t.CeilingRaised()
+		c.collect(t.group)
 	}
 	for i, m := range w.mdts {
 		if w.states[i].Epoch == m.epoch {
@@ -170,7 +189,7 @@ func (c *Core) putBack(w *writing) {
 	p := &c.persist
 	for _, g := range w.groups {
 		if c.groups[g.Config.Name] == g {
-			p.created = append(p.created, g)
+			c.touchGroup(g)
 		}
 	}
 	p.deleted = append(w.deleted, p.deleted...)
@@ -181,16 +200,4 @@ func (c *Core) putBack(w *writing) {
 	for _, t := range w.tracks {
 		c.touch(t)
 	}
-}
-
-func (c *Core) trackNamed(name string, id groups.MDT) *track {
-	g := c.groups[name]
-	if g == nil {
-		return nil
-	}
-	i := slices.IndexFunc(g.tracks, func(t *track) bool { return t.mdt.id == id })
-	if i < 0 {
-		return nil
-	}
-	return g.tracks[i]
 }

@@ -25,6 +25,8 @@ type (
 		Reader ReaderID
 		Batch  *Batch
 	}
+	// ReaderStarted: a reader was opened.
+	ReaderStarted struct{ Reader ReaderID }
 	// ReaderEnded: a reader came to its end (Until) or failed; it is closed. Stopped
 	// says that the stream itself is bad: reading it again does not help.
 	ReaderEnded struct {
@@ -52,12 +54,15 @@ type (
 		MDT   groups.MDT
 		Epoch Epoch
 	}
-	// HoleChecked answers a CheckHole: what a fresh reading found there, in the
-	// form of batches within the range, none if the hole is empty.
+	// HoleChecked answers a CheckHole: what a fresh reading found there, none if the
+	// hole is empty. Else Found covers it from its start; what Found does not cover
+	// is to be checked again. Late are the records in Found.
 	HoleChecked struct {
 		MDT   groups.MDT
+		Epoch Epoch
 		Hole  Range
 		Found []*Batch
+		Late  []groups.LateRecord
 		Err   error
 	}
 )
@@ -100,44 +105,60 @@ type (
 	}
 	// Heartbeat says that a member is alive.
 	Heartbeat struct{ Peer Peer }
-	// Sent: the peer's writer has let go of a delivery.
+	// Sent: the peer's writer has let go of a delivery of the batch, or will never
+	// take it. It comes once for each Deliver.
 	Sent struct {
 		Peer  Peer
-		Bytes int64
+		Batch *Batch
+	}
+	// Measured tells what a delivery held when it was cut out of its batch: so many
+	// bytes, the last record at index Last; 0 and 0 if there was none, and the member
+	// does not get it. It comes once for each Deliver that is not Whole.
+	Measured struct {
+		Delivery groups.Delivery
+		Bytes    int64
+		Last     uint64
 	}
 	// Down: a connection ended, cleanly or not.
 	Down struct{ Peer Peer }
 )
 
-// What time and operators do.
+// Tick lets time pass. It should come several times a second.
+type Tick struct{ Now time.Time }
+
+// Request is what an operator asks for. Do grants it, or says why not.
+type Request interface{ do(c *Core) error }
+
+// What operators ask for.
 type (
-	// Tick lets time pass. It should come several times a second.
-	Tick struct{ Now time.Time }
-	// CreateGroup makes a group; it exists when Created says so.
-	CreateGroup struct {
-		Config groups.Config
-		Start  Start
-	}
-	// DeleteGroup ends a group and its hold on the changelogs.
+	// CreateGroup makes a group. It counts for every clear from now on, and exists
+	// for members when it is on disk: see GroupStored. [ErrGroupExists].
+	CreateGroup struct{ GroupState }
+	// DeleteGroup ends a group and its hold on the changelogs. [ErrUnknownGroup].
 	DeleteGroup struct{ Group string }
-	// AddMDT starts to serve an MDT; every group gets it from the earliest position.
+	// AddMDT starts to serve an MDT; every group that is for all
+	// MDTs gets it from the earliest position. [ErrMDTExists].
 	AddMDT struct{ State MDTState }
-	// RemoveMDT stops to serve an MDT. Nothing of it is cleared any more.
+	// RemoveMDT stops to serve an MDT. Nothing of it is cleared any more. [ErrUnknownMDT].
 	RemoveMDT struct{ MDT groups.MDT }
 	// Restart has an MDT read again after a reader was stopped by bad records.
+	// [ErrUnknownMDT].
 	Restart struct{ MDT groups.MDT }
-	// PauseGroup stops or resumes all hand-out of a group.
+	// PauseGroup stops or resumes all hand-out of a group; it outlives lcapd.
+	// Resuming also lets go on what was delivered too often. [ErrUnknownGroup].
 	PauseGroup struct {
 		Group  string
 		Paused bool
 	}
-	// Seek sets where a group goes on in an MDT; never below what was cleared.
+	// Seek sets where a group goes on in an MDT. [ErrUnknownGroup], [ErrUnknownMDT],
+	// [ErrBelowClear].
 	Seek struct {
 		Group string
 		MDT   groups.MDT
 		Index uint64
 	}
-	// Skip has a group pass over one record.
+	// Skip has a group pass over one record. [ErrUnknownGroup], [ErrUnknownMDT],
+	// [groups.ErrAcknowledged].
 	Skip struct {
 		Group string
 		MDT   groups.MDT
@@ -148,20 +169,38 @@ type (
 // Start says where a new group begins.
 type Start uint8
 
+// String returns the word that configuration and command line use.
+func (s Start) String() string {
+	if s == Earliest {
+		return "earliest"
+	}
+	return "latest"
+}
+
 // The starts.
 const (
 	Latest   Start = iota // behind the last record read
 	Earliest              // at the first record not yet cleared
 )
 
+// Whole tells whether the delivery is all of its batch: then there is nothing to cut.
+func (d Deliver) Whole() bool {
+	return d.Slots == nil && d.From <= d.Batch.From && d.To >= d.Batch.To
+}
+
 // What is to be done.
 type (
 	// OpenReader starts a reading of an MDT behind From. A catch-up ends at Until,
-	// the live reading (Until 0) never.
+	// the live reading (Until 0) never. Before it begins the live reading looks for
+	// the records in Known, of which those above Cleared should be there, and tells
+	// what it found by a Reset or Purged.
 	OpenReader struct {
 		Reader      ReaderID
 		MDT         groups.MDT
+		Epoch       Epoch
 		From, Until uint64
+		Known       []RecordID
+		Cleared     uint64
 	}
 	// CloseReader ends a reading; what it still delivers is ignored.
 	CloseReader struct{ Reader ReaderID }
@@ -184,18 +223,31 @@ type (
 		Peer  Peer
 		Marks map[groups.MDT]uint64
 	}
-	// Refuse answers a request that cannot be granted.
+	// Refuse answers a request that cannot be granted; Lease is the one that an ack or
+	// nack was about, else 0.
 	Refuse struct {
-		Peer Peer
-		Err  error
+		Peer  Peer
+		Lease groups.LeaseID
+		Err   error
 	}
 	// Disconnect ends a connection.
 	Disconnect struct {
 		Peer   Peer
 		Reason string
 	}
-	// Publish shows a batch of the live reading to the listeners.
-	Publish struct{ Batch *Batch }
+	// GroupStored: a group that was created or changed is on disk.
+	GroupStored struct{ Group string }
+	// Publish shows a batch to the listeners: of the live reading, or records that
+	// were found late.
+	Publish struct {
+		Batch *Batch
+		Late  bool
+	}
+	// Restarted: an MDT counts its indexes anew; listeners may have missed anything.
+	Restarted struct {
+		MDT   groups.MDT
+		Epoch Epoch
+	}
 	// Lost tells a group that records it had not acknowledged are gone: Lustre purged
 	// them, or the MDT was reset.
 	Lost struct {
@@ -223,8 +275,9 @@ type (
 	}
 	// Alarm is something that an operator should know.
 	Alarm struct {
-		MDT  groups.MDT
-		Text string
+		MDT     groups.MDT
+		General bool // it is about no MDT
+		Text    string
 	}
 )
 
@@ -235,7 +288,9 @@ func (Deliver) output()     {}
 func (Welcome) output()     {}
 func (Refuse) output()      {}
 func (Disconnect) output()  {}
+func (GroupStored) output() {}
 func (Publish) output()     {}
+func (Restarted) output()   {}
 func (Lost) output()        {}
 func (Persist) output()     {}
 func (Clear) output()       {}
@@ -245,7 +300,7 @@ func (Alarm) output()       {}
 // Update is what a Persist writes.
 type Update struct {
 	Deleted []string     // groups; before those created, which may have the same name
-	Groups  []GroupState // created
+	Groups  []GroupState // created or changed
 	Removed []groups.MDT // before those in MDTs
 	MDTs    []MDTState   // changed or added
 	Marks   []MarkState
@@ -255,6 +310,8 @@ type Update struct {
 type GroupState struct {
 	Config groups.Config
 	Start  Start
+	MDTs   []groups.MDT // that it is for; nil stands for all
+	Paused bool
 }
 
 // MarkState is what of a track is durable.

@@ -48,9 +48,26 @@ func (c *Core) openFeed(m *mdt, from, until uint64) *feed {
 	c.lastReader++
 	f := &feed{id: c.lastReader, mdt: m, until: until, start: from, end: from}
 	c.feeds[f.id] = f
-	c.emit(OpenReader{Reader: f.id, MDT: m.id, From: from, Until: until})
+	c.openReader(f, from)
 	c.grant(f)
 	return f
+}
+
+// openReader has the reading of a feed started behind from. The live one looks first
+// whether the MDT is still the one that it was.
+func (c *Core) openReader(f *feed, from uint64) {
+	o := OpenReader{Reader: f.id, MDT: f.mdt.id, Epoch: f.mdt.epoch, From: from, Until: f.until}
+	if f.until == 0 {
+		o.Known, o.Cleared = slices.Clone(f.mdt.recent), f.mdt.clear.onDisk
+	}
+	c.emit(o)
+}
+
+// apply notes that a reading goes on.
+func (ev ReaderStarted) apply(c *Core) {
+	if f := c.feeds[ev.Reader]; f != nil && f == f.mdt.live {
+		f.mdt.reading = trouble{}
+	}
 }
 
 // closeFeed ends a catch-up and gives up its window. Who read or waited there looks
@@ -58,7 +75,9 @@ func (c *Core) openFeed(m *mdt, from, until uint64) *feed {
 func (c *Core) closeFeed(f *feed) {
 	m := f.mdt
 	delete(c.feeds, f.id)
-	c.memory -= f.bytes
+	for _, b := range f.batches {
+		c.drop(b)
+	}
 	c.setGranted(f, 0)
 	f.bytes, f.batches, f.start = 0, nil, f.end
 	c.emit(CloseReader{Reader: f.id})
@@ -96,9 +115,11 @@ func (ev BatchRead) apply(c *Core) {
 	f.batches = append(f.batches, b)
 	f.end = b.To
 	f.bytes += b.Weight()
-	c.memory += b.Weight()
+	c.keep(b)
 	if f == f.mdt.live {
 		f.mdt.lastRead = max(f.mdt.lastRead, b.To)
+		f.mdt.noteRecent(b.Newest)
+		c.touchMDT(f.mdt)
 		c.noteHoles(f.mdt, b)
 		c.emit(Publish{Batch: b})
 	}
@@ -118,6 +139,7 @@ func (ev ReaderEnded) apply(c *Core) {
 		f.mdt.stopped = true
 	}
 	if ev.Err != nil {
+		f.mdt.reading.note(ev.Err, c.now)
 		c.emit(Alarm{MDT: f.mdt.id, Text: fmt.Sprintf("reading failed at %d: %v", f.end, ev.Err)})
 		c.restart(f)
 		return
@@ -163,7 +185,7 @@ func (c *Core) evict(f *feed) {
 		}
 		return
 	}
-	for c.memory+c.granted+c.cfg.Grant > c.cfg.Memory && len(f.batches) > 0 && f.mdt.passed(f.batches[0].To) {
+	for !c.hasRoom() && len(f.batches) > 0 && f.mdt.passed(f.batches[0].To) {
 		c.dropOldest(f)
 	}
 }
@@ -174,7 +196,7 @@ func (c *Core) dropOldest(f *feed) {
 	f.batches = f.batches[1:]
 	f.start = b.To
 	f.bytes -= b.Weight()
-	c.memory -= b.Weight()
+	c.drop(b)
 }
 
 // passed tells whether some group has handed out everything up to index, or there
@@ -202,7 +224,7 @@ func (c *Core) grant(f *feed) {
 		return
 	}
 	bytes := c.cfg.Grant
-	room := c.memory+c.granted+bytes <= c.cfg.Memory
+	room := c.hasRoom()
 	if f != f.mdt.live {
 		room = room && f.bytes+bytes <= 4*c.cfg.Grant
 	}
@@ -239,7 +261,7 @@ func (c *Core) feedStarved() {
 		return
 	}
 	c.evict(f)
-	if f.granted <= 0 && c.memory+c.granted+c.cfg.Grant > c.cfg.Memory && len(c.order) > 0 {
+	if f.granted <= 0 && !c.hasRoom() && len(c.order) > 0 {
 		c.rotate = (c.rotate + 1) % len(c.order)
 		if live := c.order[c.rotate].live; live != nil {
 			c.evict(live)

@@ -34,6 +34,7 @@ func (c *Core) Work(n int) (more bool) {
 		placeOf(s).queued = false
 		c.work(s)
 	}
+	c.cutWorst()
 	c.feedStarved()
 	return len(c.runnable) > 0
 }
@@ -45,6 +46,7 @@ func (c *Core) work(s *groups.Stream) {
 		c.leaveFeed(s)
 		return
 	}
+	defer c.collect(t.group)
 	from, why := s.Need(c.now)
 	if why != groups.Ready {
 		c.leaveFeed(s)
@@ -56,7 +58,6 @@ func (c *Core) work(s *groups.Stream) {
 		return
 	}
 	c.take(t, s, b)
-	c.collect(t.group)
 }
 
 // take hands out what the stream may of a batch.
@@ -73,7 +74,6 @@ func (c *Core) take(t *track, s *groups.Stream, b *Batch) {
 		}
 		c.enqueue(s)
 	case groups.NeedsCeiling:
-		t.waiting = append(t.waiting, s)
 		t.wanted = max(t.wanted, b.To+c.cfg.CeilingStep)
 		c.touch(t)
 		c.writeState(true)
@@ -85,13 +85,20 @@ func (c *Core) take(t *track, s *groups.Stream, b *Batch) {
 
 func (c *Core) deliver(t *track, d groups.Delivery, b *Batch) {
 	p := c.peers[d.Member]
-	p.unsent += b.Bytes()
-	c.emit(Deliver{Delivery: d, Epoch: b.Epoch, Batch: b, MaybeRedelivered: d.From < t.before})
+	c.pin(p, b)
+	out := Deliver{Delivery: d, Epoch: b.Epoch, Batch: b, MaybeRedelivered: d.From < t.before}
+	if out.Whole() {
+		t.group.Measured(d, b.Bytes(), b.lastRecord(), c.now)
+	}
+	c.emit(out)
 }
 
 // batchFor finds the batch that covers what follows from: in the live window, else
 // in a catch-up, which the stream then uses.
 func (c *Core) batchFor(m *mdt, s *groups.Stream, from uint64) *Batch {
+	if s.IsLate() {
+		return m.lateBatch(from)
+	}
 	if b := m.live.batchAt(from); b != nil {
 		c.leaveFeed(s)
 		return b

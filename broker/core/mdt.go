@@ -19,18 +19,13 @@ type mdt struct {
 	catchUps []*feed
 	queue    []*groups.Stream // that wait for a catch-up to be free
 	lastRead uint64
-	foremost *track // that was found to be far enough ahead last time
-	dirty    bool   // what is durable of it is to be written
-	holes    []hole // not yet known to be empty, by index: the live reading finds them so
+	foremost *track     // that was found to be far enough ahead last time
+	dirty    bool       // what is durable of it is to be written
+	holes    []hole     // not yet known to be empty, by index: the live reading finds them so
+	late     []*Batch   // what was found in them, while some group has not acknowledged it
+	recent   []RecordID // of the last records read, by index
 	clear    clearing
-}
-
-// hole is a range without records that the clear stays below, until a second
-// reading shows that it is empty.
-type hole struct {
-	Range
-	seen     time.Time
-	checking bool
+	reading  trouble // with the live reading
 }
 
 // clearing is how far an MDT is cleared.
@@ -43,21 +38,23 @@ type clearing struct {
 	sent     uint64 // the last clear that was sent, whatever came of it
 	at       time.Time
 	underway bool
-	again    bool   // the last one failed in a way that may pass: send it again
-	refused  uint64 // the MDT refused it: only a higher one is tried
+	trouble  trouble // with clearing
+	again    bool    // the last one failed in a way that may pass: send it again
+	refused  uint64  // the MDT refused it: only a higher one is tried
 }
 
-// openLive starts the live reading: where the foremost group goes on, or behind
-// what was read last.
+// openLive starts the live reading: where the foremost group goes on, but not above
+// what was read last. Only a seek puts a mark there, and nobody has looked at the holes.
 func (c *Core) openLive(m *mdt) {
-	from := m.clear.reserved
-	if len(m.tracks) == 0 {
-		from = max(from, m.lastRead)
+	foremost := m.lastRead
+	if len(m.tracks) > 0 {
+		foremost = 0
 	}
 	for _, t := range m.tracks {
-		from = max(from, t.Mark())
+		foremost = max(foremost, t.Mark())
 	}
-	m.lastRead = max(m.lastRead, from) // a mark is never above what was read
+	from := max(m.clear.reserved, min(foremost, m.lastRead))
+	m.lastRead = max(m.lastRead, from)
 	m.live = c.openFeed(m, from, 0)
 }
 
@@ -68,6 +65,9 @@ func (c *Core) tickMDT(m *mdt) {
 		c.reopen(m)
 	}
 	c.checkHoles(m)
+	if len(m.late) > 0 && !slices.ContainsFunc(m.tracks, func(t *track) bool { return t.HasLate() }) {
+		c.dropLate(m)
+	}
 	for _, f := range slices.Clone(m.catchUps) {
 		if len(f.users) == 0 && c.now.Sub(f.left) >= c.cfg.Linger {
 			c.closeFeed(f)
@@ -76,91 +76,36 @@ func (c *Core) tickMDT(m *mdt) {
 	c.clear(m)
 }
 
-// apply has an MDT read again that was stopped.
-func (ev Restart) apply(c *Core) {
-	m := c.mdts[ev.MDT]
-	if m == nil || !m.stopped {
-		return
-	}
-	m.stopped = false
-	c.enqueueAll(&m.queue)
-	c.tickMDT(m)
-}
-
 // reopen lets the live reading go on, with the window that it has.
 func (c *Core) reopen(m *mdt) {
 	f := m.live
 	c.lastReader++
 	f.id = c.lastReader
 	c.feeds[f.id] = f
-	c.emit(OpenReader{Reader: f.id, MDT: m.id, From: f.end})
+	c.openReader(f, f.end)
 	c.grant(f)
 }
 
-// noteHoles remembers the holes of a batch of the live reading, which sees each once.
-// Catch-ups read what lies below the marks on disk, and no mark is above a hole that
-// was not looked at twice.
-func (c *Core) noteHoles(m *mdt, b *Batch) {
-	for _, r := range b.Holes {
-		if r.To > m.clear.reserved {
-			m.holes = append(m.holes, hole{Range: r, seen: c.now})
-		}
-	}
-}
+// mostRecent is how many records an MDT is recognised by.
+const mostRecent = 8
 
-// floor is what no mark on disk, and so no clear, may be above: the start of the
-// first hole that is not known to be empty.
-func (m *mdt) floor() uint64 {
-	if len(m.holes) == 0 {
-		return ^uint64(0)
-	}
-	return m.holes[0].From
-}
-
-// checkHoles asks for a second look at the holes that are due.
-func (c *Core) checkHoles(m *mdt) {
-	for i := range m.holes {
-		h := &m.holes[i]
-		if c.now.Sub(h.seen) < c.cfg.HoleDelay {
-			continue
-		}
-		if !h.checking {
-			h.checking = true
-			c.emit(CheckHole{MDT: m.id, Epoch: m.epoch, Hole: h.Range})
-		}
-	}
-}
-
-// apply ends the wait for a hole: an empty one is forgotten. Records that were
-// found in it are late.
-func (ev HoleChecked) apply(c *Core) {
-	m := c.mdts[ev.MDT]
-	if m == nil {
+// noteRecent remembers the last record of a batch.
+func (m *mdt) noteRecent(id RecordID) {
+	if id == (RecordID{}) {
 		return
 	}
-	i := slices.IndexFunc(m.holes, func(h hole) bool { return h.Range == ev.Hole })
-	if i < 0 {
-		return
+	m.recent = slices.DeleteFunc(m.recent, func(x RecordID) bool { return x.Index >= id.Index }) // of an earlier run
+	if len(m.recent) == mostRecent {
+		m.recent = slices.Delete(m.recent, 0, 1)
 	}
-	if ev.Err != nil || len(ev.Found) > 0 {
-		m.holes[i].checking, m.holes[i].seen = false, c.now
-		c.emit(Alarm{MDT: m.id, Text: fmt.Sprintf("hole (%d,%d]: %d late batches, %v", ev.Hole.From, ev.Hole.To, len(ev.Found), ev.Err)})
-		return
-	}
-	m.holes = slices.Delete(m.holes, i, i+1)
-	for _, t := range m.tracks {
-		c.touch(t)
-	}
+	m.recent = append(m.recent, id)
 }
 
 // clear acknowledges to the MDT what every group has on disk as acknowledged, after
 // the state says that this is going to be cleared.
 func (c *Core) clear(m *mdt) {
 	k := &m.clear
-	if target := m.clearable(); target > k.reserved {
-		k.reserved = target
-		c.touchMDT(m)
-	}
+	c.reserve(m)
 	since := c.now.Sub(k.at)
 	switch {
 	case k.underway, k.onDisk == 0, k.onDisk <= k.refused, since < c.cfg.ClearEvery:
@@ -170,6 +115,19 @@ func (c *Core) clear(m *mdt) {
 	case k.onDisk == k.sent && !k.again && since < c.cfg.ClearAgain:
 		return
 	}
+	c.sendClear(m)
+}
+
+// reserve notes what may be cleared, for the state to say so first.
+func (c *Core) reserve(m *mdt) {
+	if target := m.clearable(); target > m.clear.reserved {
+		m.clear.reserved = target
+		c.touchMDT(m)
+	}
+}
+
+func (c *Core) sendClear(m *mdt) {
+	k := &m.clear
 	k.sent, k.at, k.underway, k.again = k.onDisk, c.now, true, false
 	c.emit(Clear{MDT: m.id, Epoch: m.epoch, Index: k.sent})
 }
@@ -181,7 +139,7 @@ func (m *mdt) clearable() uint64 {
 	if len(m.tracks) == 0 {
 		return 0
 	}
-	target := min(m.floor(), m.lastRead)
+	target := m.seen()
 	for _, t := range m.tracks {
 		target = min(target, t.durable)
 	}
@@ -197,6 +155,7 @@ func (ev Cleared) apply(c *Core) {
 	}
 	k := &m.clear
 	k.underway = false
+	k.trouble.note(ev.Err, c.now)
 	switch {
 	case ev.Err == nil:
 		return
@@ -242,12 +201,14 @@ func (ev Reset) apply(c *Core) {
 		c.tellLost(t, m.lastRead)
 	}
 	c.closeFeeds(m)
-	m.epoch, m.lastRead, m.holes = ev.Epoch, 0, nil
+	c.dropLate(m)
+	m.epoch, m.lastRead, m.holes, m.recent = ev.Epoch, 0, nil, nil
 	m.clear = clearing{at: c.now}
 	for _, t := range m.tracks {
 		c.startAt(t, 0)
 		t.durable, t.ceiling, t.before, t.wanted, t.lost = 0, 0, 0, 0, 0
 	}
+	c.emit(Restarted{MDT: m.id, Epoch: m.epoch})
 	c.touchMDT(m)
 	c.writeState(true)
 	c.openLive(m)
@@ -267,7 +228,7 @@ func (c *Core) startAt(t *track, index uint64) {
 	delete(c.tracks, t.Track)
 	t.Track = t.group.Track(t.mdt.id)
 	c.tracks[t.Track] = t
-	t.seek = true
+	t.seek, t.sought = true, index
 	c.touch(t)
 }
 

@@ -11,17 +11,17 @@ func (ev Join) apply(c *Core) {
 	g := c.groups[ev.Group]
 	switch {
 	case g == nil:
-		c.emit(Refuse{ev.Peer, fmt.Errorf("%w %q", ErrUnknownGroup, ev.Group)})
+		c.emit(Refuse{Peer: ev.Peer, Err: fmt.Errorf("%w %q", ErrUnknownGroup, ev.Group)})
 		return
 	case c.peers[ev.Peer] != nil:
-		c.emit(Refuse{ev.Peer, fmt.Errorf("%w of group %q", ErrAlreadyMember, c.peers[ev.Peer].group.Config.Name)})
+		c.emit(Refuse{Peer: ev.Peer, Err: fmt.Errorf("%w of group %q", ErrAlreadyMember, c.peers[ev.Peer].group.Config.Name)})
 		return
 	case !g.onDisk:
 		g.joins = append(g.joins, ev)
 		return
 	}
 	if err := g.Join(ev.Peer, ev.Name, ev.Session, ev.Serves, c.now); err != nil {
-		c.emit(Refuse{ev.Peer, err})
+		c.emit(Refuse{Peer: ev.Peer, Err: err})
 		return
 	}
 	if old, taken := g.members[ev.Name]; taken {
@@ -38,38 +38,40 @@ func (ev Join) apply(c *Core) {
 	c.collect(g)
 }
 
-// member runs do for a member's group, and answers for it.
-func (c *Core) member(id Peer, do func(g *group) error) {
+// member runs do for a member's group, and answers for it. lease is what it is about,
+// if anything.
+func (c *Core) member(id Peer, lease groups.LeaseID, do func(g *group) error) {
 	p := c.peers[id]
 	if p == nil {
-		c.emit(Refuse{id, ErrNotMember})
+		c.emit(Refuse{Peer: id, Lease: lease, Err: ErrNotMember})
 		return
 	}
 	if err := do(p.group); err != nil {
-		c.emit(Refuse{id, err})
+		c.emit(Refuse{Peer: id, Lease: lease, Err: err})
 	}
 	c.collect(p.group)
 }
 
 func (ev Credit) apply(c *Core) {
-	c.member(ev.Peer, func(g *group) error { return g.Credit(ev.Peer, ev.Batches, ev.Bytes, c.now) })
+	c.member(ev.Peer, 0, func(g *group) error { return g.Credit(ev.Peer, ev.Batches, ev.Bytes, c.now) })
 }
 
 func (ev Ack) apply(c *Core) {
-	c.member(ev.Peer, func(g *group) error { return g.Ack(ev.Peer, ev.Lease, ev.UpTo, c.now) })
+	c.member(ev.Peer, ev.Lease, func(g *group) error { return g.Ack(ev.Peer, ev.Lease, ev.UpTo, c.now) })
 }
 
 func (ev Nack) apply(c *Core) {
-	c.member(ev.Peer, func(g *group) error { return g.Nack(ev.Peer, ev.Lease, ev.From, ev.Delay, c.now) })
+	c.member(ev.Peer, ev.Lease, func(g *group) error { return g.Nack(ev.Peer, ev.Lease, ev.From, ev.Delay, c.now) })
 }
 
 func (ev Heartbeat) apply(c *Core) {
-	c.member(ev.Peer, func(g *group) error { return g.Heartbeat(ev.Peer, c.now) })
+	c.member(ev.Peer, 0, func(g *group) error { return g.Heartbeat(ev.Peer, c.now) })
 }
 
-func (ev Sent) apply(c *Core) {
-	if p := c.peers[ev.Peer]; p != nil {
-		p.unsent -= ev.Bytes
+func (ev Measured) apply(c *Core) {
+	if p := c.peers[ev.Delivery.Member]; p != nil { // else its leases are gone
+		p.group.Measured(ev.Delivery, ev.Bytes, ev.Last, c.now)
+		c.collect(p.group)
 	}
 }
 

@@ -32,10 +32,10 @@ func TestServiceDoesNotChangeWhatIsDelivered(t *testing.T) {
 func deliveredWith(t *testing.T, seed uint64, memory int64, most, members int) map[string][]uint64 {
 	w := newWorld(t, seed)
 	w.calm, w.most = true, most
-	w.cfg.Memory, w.cfg.CatchUps = memory, 4
+	w.cfg.Memory, w.cfg.CatchUps, w.cfg.Pinned = memory, 4, 1<<30 // nobody is cut
 	w.start()
 	for i, d := range []groups.Distribution{groups.RoundRobin, groups.ByMDT, groups.ByFID} {
-		w.step(CreateGroup{Config: groups.Config{Name: fmt.Sprint("g", i), Distribution: d, InFlight: 50 * recordSize}, Start: Earliest})
+		w.do(CreateGroup{GroupState{Config: groups.Config{Name: fmt.Sprint("g", i), Distribution: d, InFlight: 50 * recordSize}, Start: Earliest}})
 		for m := range members {
 			w.join(fmt.Sprint("g", i), fmt.Sprint("m", m), "s")
 		}

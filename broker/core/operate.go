@@ -3,48 +3,65 @@ package core
 import (
 	"fmt"
 	"slices"
+
+	"github.com/lcapd/lcapd/groups"
 )
 
-// apply makes a group. It counts for every clear from now on, and members may join
-// when it is on disk.
-func (ev CreateGroup) apply(c *Core) {
-	if c.groups[ev.Config.Name] != nil {
-		return
+func (r CreateGroup) do(c *Core) error {
+	name := r.Config.Name
+	if c.groups[name] != nil {
+		return fmt.Errorf("%w: %s", ErrGroupExists, name)
 	}
-	g := c.addGroup(GroupState(ev), false)
-	for _, m := range c.order {
-		start := m.clear.reserved
-		if ev.Start == Latest {
-			start = max(start, m.lastRead)
+	for _, id := range r.MDTs {
+		if c.mdts[id] == nil {
+			return fmt.Errorf("%w %d", ErrUnknownMDT, id)
 		}
+	}
+	g := c.addGroup(r.GroupState, false)
+	for _, m := range c.order {
+		if !g.isFor(m.id) {
+			continue
+		}
+		start := m.start(r.Start)
 		c.addTrack(g, m, MarkState{Mark: start, Ceiling: start})
 		c.touch(g.tracks[len(g.tracks)-1])
 	}
-	c.persist.created = append(c.persist.created, g)
+	c.touchGroup(g)
+	return nil
 }
 
-// apply ends a group: its members are sent away, its hold on the changelogs ends.
-func (ev DeleteGroup) apply(c *Core) {
-	g := c.groups[ev.Group]
-	if g == nil {
-		return
+// start is the mark of a group that begins now. It is not above a hole that was not
+// looked at twice: as if no mark on disk ever is.
+func (m *mdt) start(s Start) uint64 {
+	if s == Latest {
+		return max(m.clear.reserved, m.seen())
+	}
+	return m.clear.reserved
+}
+
+// do ends a group: its members are sent away, its hold on the changelogs ends.
+func (r DeleteGroup) do(c *Core) error {
+	g, err := c.groupNamed(r.Group)
+	if err != nil {
+		return err
 	}
 	for _, name := range sortedNames(g.members) {
 		id := g.members[name]
 		c.leave(id)
-		c.emit(Disconnect{Peer: id, Reason: fmt.Sprintf("group %s was deleted", ev.Group)})
+		c.emit(Disconnect{Peer: id, Reason: fmt.Sprintf("group %s was deleted", r.Group)})
 	}
 	for _, j := range g.joins {
-		c.emit(Refuse{j.Peer, fmt.Errorf("%w %q: it was deleted", ErrUnknownGroup, ev.Group)})
+		c.emit(Refuse{Peer: j.Peer, Err: fmt.Errorf("%w %q: it was deleted", ErrUnknownGroup, r.Group)})
 	}
 	g.joins = nil
 	for _, t := range g.tracks {
 		c.dropTrack(t)
 	}
-	delete(c.groups, ev.Group)
-	c.names = slices.DeleteFunc(c.names, func(n string) bool { return n == ev.Group })
-	c.persist.created = slices.DeleteFunc(c.persist.created, func(x *group) bool { return x == g })
+	delete(c.groups, r.Group)
+	c.names = slices.DeleteFunc(c.names, func(n string) bool { return n == r.Group })
+	c.persist.groups = slices.DeleteFunc(c.persist.groups, func(x *group) bool { return x == g })
 	c.persist.deleted = append(c.persist.deleted, g)
+	return nil
 }
 
 // dropTrack takes a track out of its MDT, and its streams out of all lists.
@@ -72,41 +89,77 @@ func sortedNames(members map[string]Peer) []string {
 	return names
 }
 
-func (ev PauseGroup) apply(c *Core) {
-	if g := c.groups[ev.Group]; g != nil {
-		g.Pause(ev.Paused)
-		c.collect(g)
+// groupNamed returns a group, or [ErrUnknownGroup].
+func (c *Core) groupNamed(name string) (*group, error) {
+	g := c.groups[name]
+	if g == nil {
+		return nil, fmt.Errorf("%w %q", ErrUnknownGroup, name)
 	}
+	return g, nil
 }
 
-// apply sets where a group goes on. All its leases there end.
-func (ev Seek) apply(c *Core) {
-	t := c.trackNamed(ev.Group, ev.MDT)
-	if t == nil {
-		return
+// trackNamed returns a group's way through an MDT, or [ErrUnknownGroup] or [ErrUnknownMDT].
+func (c *Core) trackNamed(name string, id groups.MDT) (*track, error) {
+	g, err := c.groupNamed(name)
+	if err != nil {
+		return nil, err
 	}
-	index := max(ev.Index, t.mdt.clear.reserved)
-	c.startAt(t, index)
-	t.durable = min(t.durable, index) // from now on it holds the clear back
+	i := slices.IndexFunc(g.tracks, func(t *track) bool { return t.mdt.id == id })
+	if i < 0 {
+		return nil, fmt.Errorf("group %s: %w %d", name, ErrUnknownMDT, id)
+	}
+	return g.tracks[i], nil
+}
+
+func (r PauseGroup) do(c *Core) error {
+	g, err := c.groupNamed(r.Group)
+	if err != nil {
+		return err
+	}
+	g.paused = r.Paused
+	g.Pause(r.Paused)
+	for _, t := range g.tracks {
+		if !r.Paused {
+			_ = g.Resume(t.mdt.id) // it has a track there
+		}
+	}
+	c.touchGroup(g)
+	c.collect(g)
+	return nil
+}
+
+// do sets where a group goes on. All its leases there end.
+func (r Seek) do(c *Core) error {
+	t, err := c.trackNamed(r.Group, r.MDT)
+	if err != nil {
+		return err
+	}
+	if cleared := t.mdt.clear.reserved; r.Index < cleared {
+		return fmt.Errorf("group %s, index %d: %w: %d", r.Group, r.Index, ErrBelowClear, cleared)
+	}
+	c.startAt(t, r.Index)
+	t.durable = min(t.durable, r.Index) // from now on it holds the clear back
 	c.collect(t.group)
+	return nil
 }
 
-func (ev AddMDT) apply(c *Core) {
-	if c.mdts[ev.State.MDT] != nil {
-		return
+func (r AddMDT) do(c *Core) error {
+	if c.mdts[r.State.MDT] != nil {
+		return fmt.Errorf("%w: %d", ErrMDTExists, r.State.MDT)
 	}
-	m := c.addMDT(ev.State, nil)
+	m := c.addMDT(r.State, nil)
 	c.touchMDT(m)
 	for _, t := range m.tracks {
 		c.touch(t)
 	}
+	return nil
 }
 
-// apply stops serving an MDT: its readings end, and every group's way through it.
-func (ev RemoveMDT) apply(c *Core) {
-	m := c.mdts[ev.MDT]
+// do stops serving an MDT: its readings end, and every group's way through it.
+func (r RemoveMDT) do(c *Core) error {
+	m := c.mdts[r.MDT]
 	if m == nil {
-		return
+		return fmt.Errorf("%w %d", ErrUnknownMDT, r.MDT)
 	}
 	for _, t := range slices.Clone(m.tracks) {
 		c.dropTrack(t)
@@ -117,18 +170,33 @@ func (ev RemoveMDT) apply(c *Core) {
 		c.collect(t.group)
 	}
 	c.closeFeeds(m)
+	c.dropLate(m)
 	delete(c.mdts, m.id)
 	c.order = slices.DeleteFunc(c.order, func(x *mdt) bool { return x == m })
 	c.persist.removed = append(c.persist.removed, m.id)
+	return nil
 }
 
-func (ev Skip) apply(c *Core) {
-	t := c.trackNamed(ev.Group, ev.MDT)
-	if t == nil {
-		return
+// do has an MDT read again that was stopped.
+func (r Restart) do(c *Core) error {
+	m := c.mdts[r.MDT]
+	if m == nil {
+		return fmt.Errorf("%w %d", ErrUnknownMDT, r.MDT)
 	}
-	if err := t.group.Skip(ev.MDT, ev.Index); err != nil {
-		c.emit(Alarm{MDT: ev.MDT, Text: err.Error()})
+	if m.stopped {
+		m.stopped = false
+		c.enqueueAll(&m.queue)
+		c.tickMDT(m)
 	}
+	return nil
+}
+
+func (r Skip) do(c *Core) error {
+	t, err := c.trackNamed(r.Group, r.MDT)
+	if err != nil {
+		return err
+	}
+	err = t.group.Skip(r.MDT, r.Index)
 	c.collect(t.group)
+	return err
 }

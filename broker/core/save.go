@@ -2,8 +2,9 @@ package core
 
 import "github.com/lcapd/lcapd/groups"
 
-// Save has everything durable written now, for an orderly end. It returns false when
-// nothing is left to write. Call it again after each Persisted.
+// Save has everything durable written now, and what that allows cleared, for an
+// orderly end. It returns false when nothing is left to do. Call it again after each
+// Persisted and Cleared. A clear that fails is not tried again.
 func (c *Core) Save() (more bool) {
 	for _, m := range c.order {
 		for _, t := range m.tracks {
@@ -11,11 +12,28 @@ func (c *Core) Save() (more bool) {
 				c.touch(t)
 			}
 		}
+		more = c.clearLast(m) || more
 	}
 	c.persist.failed = false
 	c.writeState(true)
-	return c.persist.underway != nil || !c.persist.idle()
+	return more || c.persist.underway != nil || !c.persist.idle()
+}
+
+// clearLast clears at once what may be, and tells whether a clear is under way.
+func (c *Core) clearLast(m *mdt) bool {
+	k := &m.clear
+	c.reserve(m)
+	if !k.underway && k.onDisk > k.sent && k.onDisk > k.refused {
+		c.sendClear(m)
+	}
+	return k.underway
 }
 
 // Epoch returns the epoch of an MDT.
 func (c *Core) Epoch(id groups.MDT) Epoch { return c.mdts[id].epoch }
+
+// Known returns what is durable of an MDT, or will be.
+func (c *Core) Known(id groups.MDT) MDTState { return c.mdts[id].state() }
+
+// StartOf returns where a group that starts now would go on.
+func (c *Core) StartOf(id groups.MDT, s Start) uint64 { return c.mdts[id].start(s) }

@@ -46,6 +46,7 @@ type world struct {
 	log     []string
 	// delivered notes what was delivered, by group, MDT and key, if it is not nil.
 	delivered map[string][]uint64
+	contents  map[*Batch][]uint64
 	most      int  // records in a batch
 	calm      bool // no more faults: everything must come to its end
 }
@@ -57,15 +58,17 @@ type pending struct {
 }
 
 type worldMDT struct {
-	id      groups.MDT
-	epoch   Epoch
-	records []uint64
-	keys    map[uint64][]groups.Slot
-	last    uint64
-	cleared uint64 // by us
-	purged  uint64 // by Lustre itself
-	removed bool   // lcapd does not serve it
-	again   bool   // it was removed once: lcapd does not know what it delivered then
+	id       groups.MDT
+	epoch    Epoch
+	records  []uint64
+	keys     map[uint64][]groups.Slot
+	hidden   []uint64        // indexes of records that are not visible yet
+	revealed map[uint64]bool // that were hidden
+	last     uint64
+	cleared  uint64 // by us
+	purged   uint64 // by Lustre itself
+	removed  bool   // lcapd does not serve it
+	again    bool   // it was removed once: lcapd does not know what it delivered then
 }
 
 // gone is the highest index that can no longer be read.
@@ -77,6 +80,7 @@ type worldReader struct {
 	at      uint64
 	until   uint64
 	granted int64
+	blind   map[uint64]bool // what became visible behind it
 }
 
 // worldGroup is what the oracle knows of a group.
@@ -85,6 +89,10 @@ type worldGroup struct {
 	start map[groups.MDT]uint64
 	acked map[groups.MDT]map[uint64]bool
 	moved bool // by a seek: what it acknowledged may come again
+	// model is what the members, sharing a data base, made of the records: the last one
+	// applied, by MDT and key. pardoned is up to where they need not have seen them.
+	model    map[groups.MDT]map[groups.Slot]uint64
+	pardoned map[groups.MDT]uint64
 }
 
 type worldMember struct {
@@ -94,6 +102,8 @@ type worldMember struct {
 	session string
 	open    []Deliver
 	ready   bool // was welcomed
+	// applied is up to where it applied each delivery that it has.
+	applied map[groups.LeaseID]uint64
 }
 
 // disk is the state store.
@@ -108,17 +118,19 @@ func newWorld(t *testing.T, seed uint64) *world {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	w := &world{
 		t: t, seed: seed, rng: rng, now: time.Unix(1000, 0), most: 10,
-		readers: make(map[ReaderID]*worldReader),
-		groups:  make(map[string]*worldGroup),
-		disk:    disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState), mdts: make(map[groups.MDT]MDTState)},
+		readers:  make(map[ReaderID]*worldReader),
+		groups:   make(map[string]*worldGroup),
+		contents: make(map[*Batch][]uint64),
+		disk:     disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState), mdts: make(map[groups.MDT]MDTState)},
 	}
 	w.cfg = Config{
 		Memory: int64(rng.IntN(60)*1500 + 1), Grant: int64(rng.IntN(60)*recordSize + 1), CatchUps: rng.IntN(3) + 1,
 		CeilingStep: uint64(rng.IntN(100) + 1), PersistEvery: 200 * time.Millisecond, ClearEvery: time.Second,
 		ClearAgain: time.Hour, HoleDelay: 2 * time.Second, RetryAfter: 3 * time.Second, Linger: time.Second,
+		Pinned: int64(rng.IntN(30) * 1500),
 	}
 	for i := range rng.IntN(3) + 1 {
-		m := &worldMDT{id: groups.MDT(i), keys: make(map[uint64][]groups.Slot)}
+		m := &worldMDT{id: groups.MDT(i), keys: make(map[uint64][]groups.Slot), revealed: make(map[uint64]bool)}
 		m.grow(rng, rng.IntN(150)+10)
 		w.mdts = append(w.mdts, m)
 		w.disk.mdts[m.id] = MDTState{MDT: m.id} // lcapd init
@@ -131,15 +143,74 @@ func (m *worldMDT) grow(rng *rand.Rand, n int) {
 	for range n {
 		m.last++
 		if rng.IntN(20) == 0 {
-			m.last += uint64(rng.IntN(3))
+			for range rng.IntN(3) {
+				m.hidden = append(m.hidden, m.last) // it may become visible, or not
+				m.setKeys(rng)
+				m.last++
+			}
 		}
 		m.records = append(m.records, m.last)
-		keys := []groups.Slot{groups.Slot(rng.IntN(16) * 256)}
-		if rng.IntN(10) == 0 {
-			keys = append(keys, groups.Slot(rng.IntN(16)*256+1))
-		}
-		m.keys[m.last] = keys
+		m.setKeys(rng)
 	}
+}
+
+func (m *worldMDT) setKeys(rng *rand.Rand) {
+	keys := []groups.Slot{groups.Slot(rng.IntN(16) * 256)}
+	if rng.IntN(10) == 0 {
+		keys = append(keys, groups.Slot(rng.IntN(16)*256+1))
+	}
+	m.keys[m.last] = keys
+}
+
+// reveal makes a record visible that was not. Readings that are past it, or have read
+// ahead, do not see it.
+func (w *world) reveal(m *worldMDT) {
+	if len(m.hidden) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(m.hidden))
+	index := m.hidden[i]
+	m.hidden = slices.Delete(m.hidden, i, i+1)
+	if index <= m.gone() {
+		return
+	}
+	w.note("record %d of MDT %d becomes visible", index, m.id)
+	m.revealed[index] = true
+	at, _ := slices.BinarySearch(m.records, index)
+	m.records = slices.Insert(m.records, at, index)
+	for _, r := range w.readers {
+		if r.mdt == m && w.rng.IntN(2) == 0 {
+			r.blind[index] = true
+		}
+	}
+}
+
+// secondLook answers a CheckHole. What is not visible by then never will be.
+func (w *world) secondLook(o CheckHole) {
+	m := w.mdts[o.MDT]
+	ev := HoleChecked{MDT: o.MDT, Epoch: o.Epoch, Hole: o.Hole}
+	if o.Epoch != m.epoch || !w.calm && w.rng.IntN(10) == 0 {
+		ev.Err = errors.New("EIO")
+		w.step(ev)
+		return
+	}
+	r := &worldReader{mdt: m, at: o.Hole.From, until: o.Hole.To}
+	for r.at < r.until && len(ev.Found) < 2 {
+		b := w.batch(m, r, w.visible(r, w.rng.IntN(2)+1))
+		for _, index := range w.contents[b] {
+			ev.Late = append(ev.Late, groups.LateRecord{Index: index, Home: m.keys[index][0], Bytes: recordSize})
+		}
+		ev.Found = append(ev.Found, b)
+		r.at = b.To
+	}
+	if len(ev.Late) == 0 && r.at < r.until {
+		ev.Late = nil
+	}
+	m.hidden = slices.DeleteFunc(m.hidden, func(x uint64) bool { return x > o.Hole.From && x <= r.at })
+	if len(ev.Late) == 0 {
+		ev.Found = nil
+	}
+	w.step(ev)
 }
 
 // start is lcapd's start, from what is on disk.
@@ -202,6 +273,14 @@ func (w *world) step(ev Event) {
 	w.carryOut()
 }
 
+// do has an operator ask for something, who may be refused.
+func (w *world) do(r Request) {
+	if err := w.core.Do(r); err != nil {
+		w.note("%T: %v", r, err)
+	}
+	w.carryOut()
+}
+
 func (w *world) carryOut() {
 	for {
 		more := w.core.Work(w.rng.IntN(8) + 1)
@@ -239,7 +318,7 @@ func (w *world) output(out Output) {
 	switch o := out.(type) {
 	case OpenReader:
 		m := w.mdts[o.MDT]
-		w.readers[o.Reader] = &worldReader{id: o.Reader, mdt: m, at: o.From, until: o.Until}
+		w.readers[o.Reader] = &worldReader{id: o.Reader, mdt: m, at: o.From, until: o.Until, blind: make(map[uint64]bool)}
 		w.note("open reader %d of MDT %d at %d until %d", o.Reader, o.MDT, o.From, o.Until)
 	case CloseReader:
 		delete(w.readers, o.Reader)
@@ -261,8 +340,8 @@ func (w *world) output(out Output) {
 	case Clear:
 		w.clear(o)
 	case CheckHole:
-		w.later("hole", func() { w.step(HoleChecked{MDT: o.MDT, Hole: o.Hole}) })
-	case Publish, Alarm, Lost:
+		w.later("hole", func() { w.secondLook(o) })
+	case Publish, Alarm, Lost, GroupStored, Restarted:
 	default:
 		w.fail("unknown output %T", out)
 	}
@@ -285,15 +364,7 @@ func (w *world) read(r *worldReader) {
 		w.step(ReaderEnded{Reader: r.id, Err: errors.New("EIO"), Stopped: w.rng.IntN(4) == 0})
 		return
 	}
-	from, _ := slices.BinarySearch(m.records, max(r.at, m.gone())+1)
-	n := min(len(m.records)-from, w.rng.IntN(w.most)+1)
-	records := m.records[from : from+n]
-	if r.until != 0 {
-		for len(records) > 0 && records[len(records)-1] > r.until {
-			records = records[:len(records)-1]
-		}
-	}
-	b := w.batch(m, r, records)
+	b := w.batch(m, r, w.visible(r, w.rng.IntN(w.most)+1))
 	if b.To == b.From {
 		return // nothing new
 	}
@@ -302,8 +373,24 @@ func (w *world) read(r *worldReader) {
 	w.step(BatchRead{Reader: r.id, Batch: b})
 }
 
+// visible returns the next records that the reader shows, n at most.
+func (w *world) visible(r *worldReader, n int) (records []uint64) {
+	i, _ := slices.BinarySearch(r.mdt.records, max(r.at, r.mdt.gone())+1)
+	for ; i < len(r.mdt.records) && len(records) < n; i++ {
+		index := r.mdt.records[i]
+		if r.until != 0 && index > r.until {
+			break
+		}
+		if !r.blind[index] {
+			records = append(records, index)
+		}
+	}
+	return records
+}
+
 func (w *world) batch(m *worldMDT, r *worldReader, records []uint64) *Batch {
 	b := &Batch{MDT: m.id, Epoch: m.epoch, From: r.at, To: r.at, Slots: new(groups.Slots), Count: len(records), Records: make([]byte, len(records)*recordSize)}
+	w.contents[b] = records
 	prev := r.at
 	for _, index := range records {
 		if index > prev+1 {
@@ -321,8 +408,10 @@ func (w *world) batch(m *worldMDT, r *worldReader, records []uint64) *Batch {
 	}
 	// A catch-up covers up to its end, whether or not there are records.
 	if r.until != 0 {
-		i, _ := slices.BinarySearch(m.records, max(b.To, m.gone())+1)
-		if i == len(m.records) || m.records[i] > r.until {
+		if rest := (&worldReader{mdt: m, at: b.To, until: r.until, blind: r.blind}); len(w.visible(rest, 1)) == 0 {
+			if b.To < r.until {
+				b.Holes = append(b.Holes, Range{b.To, r.until})
+			}
 			b.To = r.until
 		}
 	}
@@ -340,10 +429,8 @@ func (w *world) member(id Peer) *worldMember {
 // covered returns the records of a delivery.
 func (w *world) covered(d Deliver) (records []uint64) {
 	m := w.mdts[d.MDT]
-	i, _ := slices.BinarySearch(m.records, d.From+1)
-	for ; i < len(m.records) && m.records[i] <= d.To; i++ {
-		index := m.records[i]
-		if d.Slots == nil || d.Slots.Has(m.keys[index][0]) {
+	for _, index := range w.contents[d.Batch] {
+		if index > d.From && index <= d.To && (d.Slots == nil || d.Slots.Has(m.keys[index][0])) {
 			records = append(records, index)
 		}
 	}
@@ -364,7 +451,7 @@ func (w *world) deliver(d Deliver) {
 	}
 	g := w.groups[m.group]
 	for _, index := range w.covered(d) {
-		if g.acked[d.MDT][index] && d.Count == 1 && !d.MaybeRedelivered && index > w.mdts[d.MDT].purged && !w.mdts[d.MDT].again && !g.moved {
+		if g.acked[d.MDT][index] && !d.Late && d.Count == 1 && !d.MaybeRedelivered && index > w.mdts[d.MDT].purged && !w.mdts[d.MDT].again && !g.moved {
 			w.fail("record %d was acknowledged by %s and comes again unmarked", index, m.group)
 		}
 		if index <= w.mdts[d.MDT].cleared {
@@ -379,10 +466,23 @@ func (w *world) deliver(d Deliver) {
 			}
 		}
 	}
+	if d.Late {
+		w.note("late: record %d", d.To)
+	}
 	w.note("deliver MDT %d (%d,%d] to %d of %s", d.MDT, d.From, d.To, m.id, m.group)
-	m.open = append(m.open, d)
-	id, bytes := d.Member, d.Batch.Bytes()
-	w.later(fmt.Sprint("sent", id), func() { w.step(Sent{Peer: id, Bytes: bytes}) })
+	records := w.covered(d)
+	if len(records) > 0 || d.Whole() {
+		m.open = append(m.open, d)
+	}
+	lane := fmt.Sprint("sent", d.Member)
+	if !d.Whole() {
+		ev := Measured{Delivery: d.Delivery}
+		if n := len(records); n > 0 {
+			ev.Bytes, ev.Last = int64(n)*recordSize, records[n-1]
+		}
+		w.later(lane, func() { w.step(ev) })
+	}
+	w.later(lane, func() { w.step(Sent{Peer: d.Member, Batch: d.Batch}) })
 }
 
 func (w *world) welcome(o Welcome) {
@@ -402,8 +502,10 @@ func (w *world) know(name string) {
 	if w.groups[name] != nil {
 		return
 	}
-	g := &worldGroup{name: name, start: make(map[groups.MDT]uint64), acked: make(map[groups.MDT]map[uint64]bool)}
+	g := &worldGroup{name: name, start: make(map[groups.MDT]uint64), acked: make(map[groups.MDT]map[uint64]bool),
+		model: make(map[groups.MDT]map[groups.Slot]uint64), pardoned: make(map[groups.MDT]uint64)}
 	for _, m := range w.mdts {
+		g.model[m.id] = make(map[groups.Slot]uint64)
 		g.start[m.id] = w.disk.marks[markKey(name, m.id)].Mark
 		g.acked[m.id] = make(map[uint64]bool)
 		g.excuse(m)
@@ -413,9 +515,51 @@ func (w *world) know(name string) {
 
 // excuse takes what Lustre purged for acknowledged: the group cannot get it any more.
 func (g *worldGroup) excuse(m *worldMDT) {
+	g.pardon(m, max(m.purged, g.start[m.id]))
 	for _, index := range m.records {
 		if index <= m.purged {
 			g.acked[m.id][index] = true
+		}
+	}
+}
+
+// pardon notes that the group need not have seen what lies at or below index.
+func (g *worldGroup) pardon(m *worldMDT, index uint64) {
+	g.pardoned[m.id] = max(g.pardoned[m.id], index)
+}
+
+// apply has a member of the group apply a record to what all of them share.
+func (g *worldGroup) apply(m *worldMDT, d Deliver, index uint64) {
+	for i, key := range m.keys[index] {
+		// Who is not past a record that became visible late reads it in its place, but
+		// for its second key it may still be late.
+		late := d.Late || i > 0 && m.revealed[index]
+		if !late || index > g.model[m.id][key] {
+			g.model[m.id][key] = index
+		}
+	}
+}
+
+// compare demands that what the groups that keep order made of the records is what
+// there is: for each key the last record of it.
+func (w *world) compare() {
+	for _, name := range sortedKeys(w.groups) {
+		g := w.groups[name]
+		if w.disk.groups[name].Config.Distribution == groups.RoundRobin {
+			continue
+		}
+		for _, m := range w.mdts {
+			last := make(map[groups.Slot]uint64)
+			for _, index := range m.records {
+				for _, key := range m.keys[index] {
+					last[key] = index
+				}
+			}
+			for key, index := range last {
+				if got := g.model[m.id][key]; got != index && index > g.pardoned[m.id] {
+					w.fail("group %s, MDT %d, key %d: the last record applied is %d, want %d", name, m.id, key, got, index)
+				}
+			}
 		}
 	}
 }
@@ -463,6 +607,7 @@ func (d *disk) write(w *world, u Update) {
 		if !had { // added: every group owes what is not cleared
 			for _, g := range w.groups {
 				g.start[s.MDT] = s.Cleared
+				g.pardon(w.mdts[s.MDT], s.Cleared)
 			}
 		}
 		d.mdts[s.MDT] = s
@@ -521,8 +666,20 @@ func mdtLane(m *worldMDT) string { return fmt.Sprint("mdt", m.id) }
 // check checks the memory limit.
 func (w *world) check() {
 	c := w.core
+	for _, m := range c.order {
+		if len(m.late) > 0 {
+			return // what was found late comes on top
+		}
+	}
 	allowed := w.cfg.Memory + int64(len(c.feeds))*(w.cfg.Grant+int64(w.most)*(recordSize+32)+640)
-	if c.memory > allowed || c.memory < 0 || c.granted < 0 {
+	one := int64(w.most)*(recordSize+32) + 640
+	sending := int64(0) // one delivery each may be sent
+	for _, p := range w.pending {
+		if strings.HasPrefix(p.lane, "sent") {
+			sending++
+		}
+	}
+	if c.memory > allowed || c.pinned > w.cfg.Pinned+sending*one || c.memory < 0 || c.granted < 0 || c.pinned < 0 {
 		w.fail("%d bytes of batches are kept, %d granted, %d allowed", c.memory, c.granted, allowed)
 	}
 }
@@ -533,13 +690,17 @@ func (w *world) join(group, name, session string) {
 	if old >= 0 && w.members[old].session != session {
 		return
 	}
-	w.members = append(w.members, &worldMember{id: w.lastID, name: name, group: group, session: session})
+	w.members = append(w.members, &worldMember{id: w.lastID, name: name, group: group, session: session, applied: make(map[groups.LeaseID]uint64)})
 	w.note("join %d to %s", w.lastID, group)
 	w.step(Join{Peer: w.lastID, Group: group, Name: name, Session: session})
 }
 
 func (w *world) die(m *worldMember) {
 	w.note("member %d dies", m.id)
+	if n := len(m.open); n > 0 { // it had begun with them
+		i := w.rng.IntN(n)
+		w.work(m, i, m.open[i].From+uint64(w.rng.IntN(int(m.open[i].To-m.open[i].From)+1)))
+	}
 	w.members = slices.DeleteFunc(w.members, func(x *worldMember) bool { return x == m })
 	w.step(Down{Peer: m.id})
 }
@@ -556,6 +717,7 @@ func (w *world) ack(m *worldMember) {
 	if w.rng.IntN(4) == 0 {
 		upTo = d.From + uint64(w.rng.IntN(int(d.To-d.From)+1))
 	}
+	w.work(m, i, upTo)
 	g := w.groups[m.group]
 	for _, index := range w.covered(d) {
 		if index <= upTo {
@@ -567,6 +729,24 @@ func (w *world) ack(m *worldMember) {
 	}
 	w.note("member %d acks %d up to %d", m.id, d.Lease, upTo)
 	w.step(Ack{Peer: m.id, Lease: d.Lease, UpTo: upTo})
+}
+
+// work has the member apply what it was handed out: all before delivery i, and of that
+// what lies up to upTo. It applies in order, whatever it acknowledges first.
+func (w *world) work(m *worldMember, i int, upTo uint64) {
+	g := w.groups[m.group]
+	for n, d := range m.open[:i+1] {
+		end := d.To
+		if n == i {
+			end = upTo
+		}
+		for _, index := range w.covered(d) {
+			if g != nil && index > m.applied[d.Lease] && index <= end {
+				g.apply(w.mdts[d.MDT], d, index)
+			}
+		}
+		m.applied[d.Lease] = max(m.applied[d.Lease], end)
+	}
 }
 
 // crash is the end of lcapd: what was on its way is lost, or arrives all the same.
@@ -586,7 +766,7 @@ func (w *world) crash() {
 func (w *world) act() {
 	switch n := w.rng.IntN(100); {
 	case n < 3:
-		w.step(CreateGroup{Config: w.groupConfig(), Start: Start(w.rng.IntN(2))})
+		w.do(CreateGroup{GroupState{Config: w.groupConfig(), Start: Start(w.rng.IntN(2))}})
 	case n < 10:
 		w.join(fmt.Sprintf("g%d", w.rng.IntN(3)), fmt.Sprintf("m%d", w.rng.IntN(4)), "s")
 	case n < 12 && len(w.members) > 0:
@@ -595,6 +775,8 @@ func (w *world) act() {
 		w.crash()
 	case n < 15:
 		w.mdts[w.rng.IntN(len(w.mdts))].grow(w.rng, w.rng.IntN(30))
+	case n < 16 && w.rng.IntN(3) > 0:
+		w.reveal(w.mdts[w.rng.IntN(len(w.mdts))])
 	case n < 16:
 		w.disk.broken = !w.disk.broken
 	case n < 17:
@@ -621,23 +803,23 @@ func (w *world) seek() {
 	m := w.mdts[w.rng.IntN(len(w.mdts))]
 	name := fmt.Sprintf("g%d", w.rng.IntN(3))
 	g := w.groups[name]
-	if g == nil || m.removed {
+	if inCore := w.core.groups[name]; g == nil || m.removed || inCore == nil || !inCore.onDisk {
 		return
 	}
-	to := uint64(w.rng.IntN(int(w.core.mdts[m.id].lastRead) + 1))
+	to := w.core.mdts[m.id].clear.reserved
+	to += uint64(w.rng.IntN(int(w.core.mdts[m.id].lastRead-to) + 1))
+	g.pardon(m, to)
 	w.note("seek %s in MDT %d to %d", name, m.id, to)
 	g.moved = true
-	for _, index := range m.records {
-		if index <= to {
-			g.acked[m.id][index] = true
-		}
+	for index := range to {
+		g.acked[m.id][index+1] = true // visible or not
 	}
 	for _, x := range w.members {
 		if x.group == name {
 			x.open = slices.DeleteFunc(x.open, func(d Deliver) bool { return d.MDT == m.id })
 		}
 	}
-	w.step(Seek{Group: name, MDT: m.id, Index: to})
+	w.do(Seek{Group: name, MDT: m.id, Index: to})
 }
 
 // upset is what happens to an MDT that is not ours to decide.
@@ -651,7 +833,7 @@ func (w *world) upset(m *worldMDT) {
 		if !m.removed {
 			w.note("remove MDT %d", m.id)
 			m.removed, m.again = true, true
-			w.step(RemoveMDT{MDT: m.id})
+			w.do(RemoveMDT{MDT: m.id})
 			w.closed(m)
 		}
 	default:
@@ -663,10 +845,11 @@ func (w *world) upset(m *worldMDT) {
 func (w *world) reset(m *worldMDT) {
 	w.note("reset MDT %d", m.id)
 	m.epoch++
-	m.records, m.last, m.cleared, m.purged = nil, 0, 0, 0
+	m.records, m.hidden, m.last, m.cleared, m.purged = nil, nil, 0, 0, 0
 	m.grow(w.rng, w.rng.IntN(50)+1)
 	for _, g := range w.groups {
 		g.start[m.id], g.acked[m.id] = 0, make(map[uint64]bool)
+		g.model[m.id], g.pardoned[m.id] = make(map[groups.Slot]uint64), 0
 	}
 	for _, x := range w.members {
 		x.open = slices.DeleteFunc(x.open, func(d Deliver) bool { return d.MDT == m.id })
@@ -708,7 +891,7 @@ func (w *world) add(m *worldMDT) {
 	}
 	w.note("add MDT %d", m.id)
 	m.removed = false
-	w.step(AddMDT{State: MDTState{MDT: m.id, Epoch: m.epoch, Cleared: m.cleared}})
+	w.do(AddMDT{State: MDTState{MDT: m.id, Epoch: m.epoch, Cleared: m.cleared}})
 }
 
 func (w *world) groupConfig() groups.Config {
@@ -726,7 +909,7 @@ func (w *world) deleteGroup() {
 	w.members = slices.DeleteFunc(w.members, func(m *worldMember) bool { return m.group == name && !m.ready })
 	delete(w.groups, name) // from here on it holds nothing back
 	w.note("delete %s", name)
-	w.step(DeleteGroup{Group: name})
+	w.do(DeleteGroup{Group: name})
 }
 
 func (w *world) tick(d time.Duration) {
@@ -762,7 +945,7 @@ func (w *world) finish() {
 	for round := range 3000 {
 		for _, m := range w.mdts {
 			w.add(m)
-			w.step(Restart{MDT: m.id})
+			w.do(Restart{MDT: m.id})
 		}
 		w.tick(500 * time.Millisecond)
 		for range 20 {
@@ -781,6 +964,7 @@ func (w *world) finish() {
 			}
 		}
 		if round > 10 && w.complete() {
+			w.compare()
 			return
 		}
 	}

@@ -63,6 +63,9 @@ func (s *Sealer) pass(ctx context.Context, packed []byte, idle bool, emit Emit) 
 		if b := s.Seal(); b != nil {
 			sealed = append(sealed, b)
 		}
+		if n := len(sealed); n > 0 {
+			sealed[n-1].AtEnd = true
+		}
 	}
 	for _, b := range sealed {
 		if err := emit(ctx, b); err != nil {

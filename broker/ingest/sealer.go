@@ -17,16 +17,17 @@ import (
 // buffer instead, and read into a new one, takes as long: new memory is zeroed, and
 // cold.
 type Sealer struct {
-	o     Options
-	to    uint64 // where the last sealed batch ends
-	last  uint64 // index of the last record taken
-	taken int64  // bytes taken since the start, for errors
-	count int    // records taken since the last seal,
-	held  []byte // their bytes, as far as they came with an earlier Add,
-	holes []core.Range
-	keys  keys
-	done  bool
-	err   error
+	o      Options
+	to     uint64        // where the last sealed batch ends
+	last   uint64        // index of the last record taken
+	taken  int64         // bytes taken since the start, for errors
+	count  int           // records taken since the last seal,
+	newest core.RecordID // the last of them,
+	held   []byte        // their bytes, as far as they came with an earlier Add,
+	holes  []core.Range
+	keys   keys
+	done   bool
+	err    error
 }
 
 // NewSealer returns a Sealer that has seen nothing yet.
@@ -57,6 +58,7 @@ func (s *Sealer) Add(packed []byte) ([]*core.Batch, error) {
 	scan.Ordered, scan.StrictExtra, scan.Last = true, !s.o.AssumeEmpty, s.last
 	var sealed []*core.Batch
 	from, end := 0, 0 // packed[from:end] was taken since the last seal
+	var newest changelog.Record
 	for !s.done && scan.Scan() {
 		if s.o.Until != 0 && scan.Last >= s.o.Until {
 			s.done = true
@@ -66,15 +68,18 @@ func (s *Sealer) Add(packed []byte) ([]*core.Batch, error) {
 		}
 		next := int(scan.Offset())
 		if s.count > 0 && len(s.held)+next-from > s.o.BatchBytes {
+			s.know(newest)
 			sealed = append(sealed, s.seal(packed[from:end], s.last))
 			from = end
 		}
+		newest = scan.Record()
 		s.take(scan.Last)
 		if s.o.Slots {
-			s.keys.add(scan.Record())
+			s.keys.add(newest)
 		}
 		end = next
 	}
+	s.know(newest)
 	rest, err := packed[from:end], scan.Err()
 	s.taken += int64(end)
 	switch {
@@ -91,6 +96,13 @@ func (s *Sealer) Add(packed []byte) ([]*core.Batch, error) {
 		s.held = append(s.held, rest...)
 	}
 	return sealed, s.err
+}
+
+// know remembers which the last record taken is, for when its bytes are gone.
+func (s *Sealer) know(r changelog.Record) {
+	if r.Size() > 0 {
+		s.newest = identify(r)
+	}
 }
 
 // take notes the next record, and the hole before it, if there is one.
@@ -124,9 +136,9 @@ func (s *Sealer) finish(sealed []*core.Batch, rest []byte) []*core.Batch {
 func (s *Sealer) seal(rest []byte, to uint64) *core.Batch {
 	b := &core.Batch{
 		MDT: s.o.MDT, Epoch: s.o.Epoch, From: s.to, To: to,
-		Records: join(s.held, rest), Count: s.count, Holes: slices.Clip(slices.Clone(s.holes)),
+		Records: join(s.held, rest), Count: s.count, Newest: s.newest, Holes: slices.Clip(slices.Clone(s.holes)),
 	}
-	s.to, s.count, s.held, s.holes = to, 0, s.held[:0], s.holes[:0]
+	s.to, s.count, s.newest, s.held, s.holes = to, 0, core.RecordID{}, s.held[:0], s.holes[:0]
 	if s.o.Slots {
 		s.keys.moveTo(b)
 	}

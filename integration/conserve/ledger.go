@@ -23,14 +23,14 @@ type ledger struct {
 
 func newLedger(o options) *ledger {
 	l := &ledger{notes: make(chan func()), done: make(chan struct{}), cleared: make([]uint64, o.mdts)}
-	for range groupConfigs {
+	for range groupSpecs {
 		var mdts [][]bool
 		for range o.mdts {
 			mdts = append(mdts, make([]bool, o.records+1))
 		}
 		l.acked = append(l.acked, mdts)
 	}
-	l.left = len(groupConfigs) * o.mdts * o.records
+	l.left = len(groupSpecs) * o.mdts * o.records
 	go func() {
 		defer close(l.done)
 		for note := range l.notes {
@@ -55,12 +55,12 @@ func (l *ledger) do(f func()) {
 // took notes a delivery that is going to be acknowledged.
 func (l *ledger) took(group int, d *broker.Delivery) {
 	var mdt int
-	if _, err := fmt.Sscanf(strings.TrimPrefix(d.MDT(), "local-MDT"), "%x", &mdt); err != nil {
+	if _, err := fmt.Sscanf(strings.TrimPrefix(d.MDT, "local-MDT"), "%x", &mdt); err != nil {
 		panic(err) // the name is ours
 	}
 	l.do(func() {
 		acked := l.acked[group][mdt]
-		for s := changelog.NewScanner(d.Records()); s.Scan(); {
+		for s := changelog.NewScanner(d.Records); s.Scan(); {
 			l.r.Delivered++
 			if i := s.Record().Index(); !acked[i] {
 				acked[i] = true
@@ -72,7 +72,7 @@ func (l *ledger) took(group int, d *broker.Delivery) {
 
 // killed ends a member without a word, and counts it.
 func (l *ledger) killed(m *broker.Member) {
-	_ = m.Close() // its connection is gone, whatever it says
+	_ = m.Leave() // its connection is gone, whatever it says
 	l.do(func() { l.r.Kills++ })
 }
 

@@ -70,10 +70,10 @@ func main() {
 	}
 }
 
-// groupConfigs are the groups: one whose distribution keeps an order, and one that does not.
-var groupConfigs = []groups.Config{
-	{Name: "by-fid", Distribution: groups.ByFID, InFlight: 16 << 20},
-	{Name: "in-turn", Distribution: groups.RoundRobin, InFlight: 16 << 20},
+// groupSpecs are the groups: one whose distribution keeps an order, and one that does not.
+var groupSpecs = []broker.GroupSpec{
+	{Name: "by-fid", Distribution: groups.ByFID, Start: core.Earliest},
+	{Name: "in-turn", Distribution: groups.RoundRobin, Start: core.Earliest},
 }
 
 func run(ctx context.Context, o options) (report, error) {
@@ -91,23 +91,23 @@ func run(ctx context.Context, o options) (report, error) {
 	defer store.Close()
 	limits := core.DefaultConfig
 	limits.Memory, limits.ClearEvery, limits.HoleDelay = o.memory, 100*time.Millisecond, 100*time.Millisecond
-	b := broker.New(broker.Options{Limits: limits, MDTs: mdts, Store: store, Log: zerolog.New(os.Stderr)})
+	b := broker.New(broker.Options{Limits: limits, MDTs: mdts, Groups: groups.Config{InFlight: 16 << 20}, Store: store, Log: zerolog.New(os.Stderr)})
 	brokerCtx, stop := context.WithCancel(ctx)
 	var started sync.WaitGroup
 	ended := make(chan error, 1)
 	started.Go(func() { ended <- b.Run(brokerCtx) })
 	began := time.Now()
-	for _, g := range groupConfigs {
-		if err := b.CreateGroup(ctx, g, core.Earliest); err != nil {
+	for _, g := range groupSpecs {
+		if err := b.CreateGroup(ctx, g); err != nil {
 			stop()
 			return report{}, err
 		}
 	}
 	memberCtx, stopMembers := context.WithCancel(ctx)
-	for i, g := range groupConfigs {
+	for i, g := range groupSpecs {
 		for n := range o.members {
 			w := &worker{b: b, group: g.Name, number: i, name: fmt.Sprintf("m%d", n), account: account,
-				rng: rand.New(rand.NewPCG(o.seed, uint64(i*100+n))), kills: o.kills / len(groupConfigs) / o.members, total: o.mdts * o.records}
+				rng: rand.New(rand.NewPCG(o.seed, uint64(i*100+n))), kills: o.kills / len(groupSpecs) / o.members, total: o.mdts * o.records}
 			started.Go(func() { w.run(memberCtx) })
 		}
 	}
@@ -136,7 +136,7 @@ func makeLogs(ctx context.Context, o options, account *ledger) ([]broker.MDT, er
 		if err := fill(ctx, log, o.records, i); err != nil {
 			return nil, err
 		}
-		mdts = append(mdts, broker.MDT{Name: name, Source: &source{log: log, user: user.ID, mdt: i, account: account}})
+		mdts = append(mdts, broker.MDT{Name: name, User: "cl1", Source: &source{log: log, user: user.ID, mdt: i, account: account}})
 	}
 	return mdts, nil
 }

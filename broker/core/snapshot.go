@@ -1,0 +1,137 @@
+package core
+
+import (
+	"time"
+
+	"github.com/lcapd/lcapd/groups"
+)
+
+// Snapshot is the broker as operators see it. It shares nothing with the core.
+type Snapshot struct {
+	// Memory is how many bytes of batches are kept, Pinned how many more only writers
+	// hold, Granted how many readers may still deliver. Limit is that of their sum.
+	Memory, Pinned, Granted, Limit int64
+	MDTs                           []MDTSnapshot   // as they were added
+	Groups                         []GroupSnapshot // as they were created
+	// Unwritten is since when the state could not be written; zero if all is well.
+	Unwritten      time.Time
+	UnwrittenError string
+}
+
+// MDTSnapshot is an MDT in a [Snapshot].
+type MDTSnapshot struct {
+	MDT     groups.MDT
+	Epoch   Epoch
+	Read    uint64 // the last index read
+	Cleared uint64 // the last index that was sent as a clear; 0 for none
+	// Window is what is kept of the live reading.
+	Window   Range
+	Batches  int
+	Bytes    int64
+	CatchUps []CatchUp
+	// Holes is how many holes hold the clear back until they were looked at again.
+	Holes int
+	Late  bool // records found in a hole are not acknowledged by all
+	// HeldBy is the group with the lowest mark on disk, which holds the clear back.
+	HeldBy string
+	// Stopped: what the MDT shows are no records; it is read again after a Restart.
+	Stopped bool
+	// Failing is since when it cannot be read, Uncleared since when not be cleared;
+	// zero if all is well.
+	Failing, Uncleared time.Time
+	// Error says what is wrong with reading, ClearError with clearing.
+	Error, ClearError string
+}
+
+// CatchUp is a catch-up reading in a [Snapshot].
+type CatchUp struct {
+	At, Until uint64
+	Users     int
+}
+
+// GroupSnapshot is a group in a [Snapshot].
+type GroupSnapshot struct {
+	groups.Snapshot
+	Start  Start
+	MDTs   []groups.MDT // nil stands for all
+	OnDisk bool
+	Marks  []MarkSnapshot // by MDT, as they were added
+}
+
+// MarkSnapshot is what is durable of a group's way through an MDT.
+type MarkSnapshot struct {
+	MDT           groups.MDT
+	Mark, Ceiling uint64
+	// LostUpTo is up to where records were gone before the group got them; 0 if none were.
+	LostUpTo uint64
+}
+
+// trouble is since when something fails, and how it failed last.
+type trouble struct {
+	since time.Time
+	err   string
+}
+
+// note takes down how something went.
+func (x *trouble) note(err error, now time.Time) {
+	switch {
+	case err == nil:
+		*x = trouble{}
+	case x.since.IsZero():
+		*x = trouble{now, err.Error()}
+	default:
+		x.err = err.Error()
+	}
+}
+
+// Snapshot returns the state of everything. Its cost grows with the size of it.
+func (c *Core) Snapshot() Snapshot {
+	snap := Snapshot{
+		Memory: c.memory, Pinned: c.pinned, Granted: c.granted, Limit: c.cfg.Memory,
+		Unwritten: c.persist.trouble.since, UnwrittenError: c.persist.trouble.err,
+	}
+	for _, m := range c.order {
+		snap.MDTs = append(snap.MDTs, m.snapshot())
+	}
+	for _, name := range c.names {
+		snap.Groups = append(snap.Groups, c.groups[name].snapshot(c.now))
+	}
+	return snap
+}
+
+func (m *mdt) snapshot() MDTSnapshot {
+	snap := MDTSnapshot{
+		MDT: m.id, Epoch: m.epoch, Read: m.lastRead, Cleared: m.clear.sent,
+		Window: Range{m.live.start, m.live.end}, Batches: len(m.live.batches), Bytes: m.live.bytes,
+		Holes: len(m.holes), Late: len(m.late) > 0, Stopped: m.stopped,
+		Failing: m.reading.since, Error: m.reading.err, Uncleared: m.clear.trouble.since, ClearError: m.clear.trouble.err,
+	}
+	for _, f := range m.catchUps {
+		snap.CatchUps = append(snap.CatchUps, CatchUp{At: f.end, Until: f.until, Users: len(f.users)})
+	}
+	var last *track
+	for _, t := range m.tracks {
+		if last == nil || t.durable < last.durable {
+			last = t
+			snap.HeldBy = t.group.Config.Name
+		}
+	}
+	return snap
+}
+
+func (g *group) snapshot(now time.Time) GroupSnapshot {
+	snap := GroupSnapshot{Snapshot: g.Snapshot(now), Start: g.start, MDTs: g.mdts, OnDisk: g.onDisk}
+	for _, t := range g.tracks {
+		snap.Marks = append(snap.Marks, MarkSnapshot{MDT: t.mdt.id, Mark: t.durable, Ceiling: t.ceiling, LostUpTo: t.lost})
+	}
+	return snap
+}
+
+// Group returns what a group is; false if there is none of that name.
+func (c *Core) Group(name string) (GroupState, bool) {
+	g := c.groups[name]
+	if g == nil {
+		return GroupState{}, false
+	}
+	return g.state(), true
+}

@@ -1,0 +1,144 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/broker/scatter"
+	"github.com/lcapd/lcapd/groups"
+)
+
+// Delivery is what a member was handed out.
+type Delivery struct {
+	MDT   string
+	Epoch core.Epoch
+	Lease groups.LeaseID
+	// From and To are the range (From, To] that it covers: acknowledging To, or Last,
+	// acknowledges all of it.
+	From, To uint64
+	// Records are packed, at least one, in ascending order of their indexes. They are
+	// shared: nobody may change them.
+	Records     []byte
+	Count       int
+	First, Last uint64 // indexes of the first and the last record
+	// Attempt is which delivery of the range this is, from 1, since the broker started.
+	Attempt int
+	// MaybeRedelivered tells that an earlier run of the broker may have delivered it.
+	MaybeRedelivered bool
+	// Late tells that the record appeared after later ones: order does not hold for it.
+	Late bool
+
+	member core.Peer
+	batch  *core.Batch
+}
+
+// newDelivery describes a part of a batch that was handed out.
+func (l *loop) newDelivery(d core.Deliver, p scatter.Part) *Delivery {
+	return &Delivery{
+		MDT: l.mdts[d.MDT].Name, Epoch: d.Epoch, Lease: d.Lease, From: d.From, To: d.To,
+		Records: p.Records, Count: p.Count, First: p.First, Last: p.Last,
+		Attempt: d.Count, MaybeRedelivered: d.MaybeRedelivered, Late: d.Late,
+		member: d.Member, batch: d.Batch,
+	}
+}
+
+// Done tells the broker that the records are no longer held: they were written to a
+// socket, copied, or never will be. It must be called exactly once for each delivery
+// that a [Peer] took, from any goroutine. It waits while the loop is busy.
+func (b *Broker) Done(ctx context.Context, d *Delivery) error {
+	return b.send(ctx, core.Sent{Peer: d.member, Batch: d.batch})
+}
+
+// cutter cuts deliveries out of their batches, beside the loop. What a group hands out
+// of an MDT passes one cutter, so it keeps its order. It has one job at a time; what
+// comes meanwhile waits in queue, which credit bounds, and is one job then: so under
+// load one walk over a batch serves many members.
+type cutter struct {
+	jobs  chan []core.Deliver
+	queue []core.Deliver
+	busy  bool
+}
+
+// cutters is how many there are.
+const cutters = 4
+
+// deliver has a delivery cut out and passed on. All of a batch needs no cutting, but
+// must not overtake what does.
+func (l *loop) deliver(d core.Deliver) {
+	c := l.cutterOf(d)
+	switch {
+	case c.busy:
+		c.queue = append(c.queue, d)
+	case d.Whole():
+		l.pass(d, scatter.Cut(d.Batch, []scatter.Want{{From: d.From, To: d.To}})[0])
+	default:
+		c.busy = true
+		c.jobs <- []core.Deliver{d} // there is room: it is idle
+	}
+}
+
+func (l *loop) cutterOf(d core.Deliver) *cutter {
+	n := uint32(d.MDT)
+	for _, c := range l.peers[d.Member].group {
+		n = n*31 + uint32(c)
+	}
+	return l.cutters[n%cutters]
+}
+
+// cut is the goroutine of a cutter.
+func (l *loop) cut(c *cutter) {
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case job := <-c.jobs:
+			parts := cutAll(job)
+			if l.b.call(l.ctx, func(l *loop) { l.cutDone(c, job, parts) }) != nil {
+				return
+			}
+		}
+	}
+}
+
+// cutAll cuts the deliveries, which are of one batch after the other as a rule.
+func cutAll(job []core.Deliver) []scatter.Part {
+	parts := make([]scatter.Part, 0, len(job))
+	for i := 0; i < len(job); {
+		batch := job[i].Batch
+		var wants []scatter.Want
+		for ; i < len(job) && job[i].Batch == batch; i++ {
+			wants = append(wants, scatter.Want{From: job[i].From, To: job[i].To, Slots: job[i].Slots})
+		}
+		parts = append(parts, scatter.Cut(batch, wants)...)
+	}
+	return parts
+}
+
+// cutDone passes on what was cut, and gives the cutter what came meanwhile.
+func (l *loop) cutDone(c *cutter, job []core.Deliver, parts []scatter.Part) {
+	for i, d := range job {
+		if !d.Whole() {
+			l.core.Step(core.Measured{Delivery: d.Delivery, Bytes: parts[i].Bytes(), Last: parts[i].Last})
+		}
+		l.pass(d, parts[i])
+	}
+	if c.busy = len(c.queue) > 0; c.busy {
+		c.jobs <- c.queue
+		c.queue = nil
+	}
+}
+
+// pass gives a delivery to its member's peer. A peer that has no room took more credit
+// than it may, and is sent away.
+func (l *loop) pass(d core.Deliver, part scatter.Part) {
+	p := l.peers[d.Member]
+	switch {
+	case p == nil, part.Count == 0:
+	case p.Deliver(l.newDelivery(d, part)):
+		p.delivered(part)
+		return // it tells when it is done with it
+	default:
+		l.disconnect(d.Member, "no room: more credit than is allowed")
+	}
+	l.core.Step(core.Sent{Peer: d.Member, Batch: d.Batch})
+}

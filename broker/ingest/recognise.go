@@ -1,0 +1,128 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/changelog"
+	"github.com/lcapd/lcapd/groups"
+)
+
+// identify returns what a record is recognised by.
+func identify(r changelog.Record) core.RecordID {
+	return core.RecordID{Index: r.Index(), Time: r.Time(), Type: r.Type(), Target: r.Target()}
+}
+
+// Finding is what became of an MDT since it was read last.
+type Finding struct {
+	// Reset: it counts its indexes anew, or has issued some of them again for other
+	// records (ABI 10.8): what is known of it by index holds no more.
+	Reset bool
+	// PurgedTo, if not 0: it dropped records up to there that were not cleared.
+	PurgedTo uint64
+}
+
+// Recognise looks whether an MDT still shows the records that were read from it:
+// known, by ascending index, of which those above cleared should be there, as nobody
+// else may clear them. It does not wait for anything. It goes by:
+//
+//   - a record known by its index that is another one now: a reset;
+//   - one that is gone while older ones are there: the MDT lost its end: a reset, as
+//     the index will be issued again;
+//   - one that is gone and nothing older is there: a purge;
+//   - a first record below the last known one that is younger than it: a reset.
+func Recognise(ctx context.Context, open Opener, known []core.RecordID, cleared uint64) (Finding, error) {
+	if len(known) == 0 {
+		return Finding{}, nil
+	}
+	last := known[len(known)-1]
+	first, err := firstRecord(ctx, open)
+	switch {
+	case err != nil:
+		return Finding{}, err
+	case first.Index != 0 && first.Index <= last.Index && first.Time > last.Time:
+		return Finding{Reset: true}, nil
+	}
+	shown := make(map[uint64]core.RecordID)
+	lowest := uint64(0)
+	err = look(ctx, open, known[0].Index, func(id core.RecordID) bool {
+		if lowest == 0 {
+			lowest = id.Index
+		}
+		shown[id.Index] = id
+		return id.Index < last.Index
+	})
+	if err != nil {
+		return Finding{}, err
+	}
+	return compare(shown, lowest, known, cleared), nil
+}
+
+// compare draws the conclusion from what an MDT shows from the first known record on.
+func compare(shown map[uint64]core.RecordID, lowest uint64, known []core.RecordID, cleared uint64) Finding {
+	var f Finding
+	for _, id := range known {
+		now, isShown := shown[id.Index]
+		switch {
+		case isShown && now != id:
+			return Finding{Reset: true}
+		case isShown || id.Index <= cleared:
+		case lowest != 0 && lowest < id.Index:
+			return Finding{Reset: true} // older ones are there, so it was not purged
+		case lowest != 0:
+			f.PurgedTo = lowest - 1
+		default:
+			f.PurgedTo = id.Index
+		}
+	}
+	return f
+}
+
+// firstRecord returns the first record that an MDT shows; zero if there is none.
+func firstRecord(ctx context.Context, open Opener) (first core.RecordID, err error) {
+	err = look(ctx, open, 1, func(id core.RecordID) bool {
+		first = id
+		return false
+	})
+	return first, err
+}
+
+// look shows the records from an index on, as many as there are at present, until
+// more says that it is enough.
+func look(ctx context.Context, open Opener, start uint64, more func(core.RecordID) bool) (err error) {
+	r, err := open(ctx, start)
+	if err != nil {
+		return fmt.Errorf("recognise the MDT: open: %w", err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	buf := make([]byte, 64<<10)
+	for ctx.Err() == nil {
+		n, readErr := r.Read(buf)
+		for scan := changelog.NewScanner(buf[:n]); scan.Scan(); {
+			if !more(identify(scan.Record())) {
+				return nil
+			}
+		}
+		switch {
+		case readErr != nil && !errors.Is(readErr, io.EOF):
+			return fmt.Errorf("recognise the MDT: %w", readErr)
+		case readErr != nil || n == 0:
+			return nil
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// LateRecords lists what was found in a hole, for who hands it out record by record.
+func LateRecords(found []*core.Batch) (list []groups.LateRecord) {
+	for _, b := range found {
+		for scan := changelog.NewScanner(b.Records); scan.Scan(); {
+			home, _, _ := groups.Keys(scan.Record())
+			list = append(list, groups.LateRecord{Index: scan.Last, Home: home, Bytes: int64(scan.Record().Size())})
+		}
+	}
+	return list
+}

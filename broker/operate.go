@@ -1,0 +1,161 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/groups"
+)
+
+// ErrHasMembers: the group has members; to end it all the same takes force.
+var ErrHasMembers = errors.New("the group has members")
+
+// GroupSpec is what a new group is.
+type GroupSpec struct {
+	Name         string
+	Distribution groups.Distribution
+	Start        core.Start
+	MDTs         []string // none stands for all
+}
+
+// CreateGroup makes a group and returns when it is on disk. Errors:
+// [core.ErrGroupExists], [core.ErrUnknownMDT].
+func (b *Broker) CreateGroup(ctx context.Context, g GroupSpec) error {
+	stored := make(chan struct{})
+	err := b.operate(ctx, func(l *loop) error {
+		l.storing[g.Name] = append(l.storing[g.Name], stored)
+		return l.createGroup(g)
+	})
+	if err != nil {
+		return fmt.Errorf("create group: %w", err)
+	}
+	select {
+	case <-stored:
+		return nil
+	case <-b.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// operate runs an operator's request in the loop.
+func (b *Broker) operate(ctx context.Context, do func(l *loop) error) error {
+	var refused error
+	err := b.call(ctx, func(l *loop) { refused = do(l) })
+	return firstError(err, refused)
+}
+
+func (l *loop) createGroup(g GroupSpec) error {
+	mdts, err := l.numbersOf(g.MDTs)
+	if err != nil {
+		return err
+	}
+	cfg := l.b.opts.groupConfig(g.Name, g.Distribution)
+	return l.core.Do(core.CreateGroup{GroupState: core.GroupState{Config: cfg, Start: g.Start, MDTs: mdts}})
+}
+
+// groupConfig completes what is the group's own by what is the same for all.
+func (o Options) groupConfig(name string, d groups.Distribution) groups.Config {
+	cfg, limits := o.Groups, o.Own[name]
+	cfg.Name, cfg.Distribution = name, d
+	cfg.CreditBatches, cfg.CreditBytes = MaxCredit, MaxCreditBytes
+	cfg.InFlight = cmp.Or(limits.InFlight, cfg.InFlight)
+	cfg.AckTimeout = cmp.Or(limits.AckTimeout, cfg.AckTimeout)
+	cfg.MaxDeliveries = cmp.Or(limits.MaxDeliveries, cfg.MaxDeliveries)
+	return cfg
+}
+
+// groupStored tells who waits for it that a group is on disk.
+func (l *loop) groupStored(name string) {
+	for _, c := range l.storing[name] {
+		close(c)
+	}
+	delete(l.storing, name)
+}
+
+// DeleteGroup ends a group and its hold on the changelogs. Errors:
+// [core.ErrUnknownGroup]; [ErrHasMembers] unless force.
+func (b *Broker) DeleteGroup(ctx context.Context, name string, force bool) error {
+	return b.operate(ctx, func(l *loop) error {
+		for _, p := range l.peers {
+			if p.group == name && !force {
+				return fmt.Errorf("delete group %s: %w: disconnect them, or use --force", name, ErrHasMembers)
+			}
+		}
+		l.groupStored(name) // who waits for it to be on disk waits in vain
+		return l.core.Do(core.DeleteGroup{Group: name})
+	})
+}
+
+// PauseGroup stops all hand-out of a group, or lets it go on. [core.ErrUnknownGroup].
+func (b *Broker) PauseGroup(ctx context.Context, name string, paused bool) error {
+	return b.operate(ctx, func(l *loop) error {
+		return l.core.Do(core.PauseGroup{Group: name, Paused: paused})
+	})
+}
+
+// Seek has a group go on behind an index of an MDT; its leases there end. Errors:
+// [core.ErrUnknownGroup], [core.ErrUnknownMDT], [core.ErrBelowClear].
+func (b *Broker) Seek(ctx context.Context, group, mdt string, index uint64) error {
+	return b.onMDT(ctx, mdt, func(id groups.MDT) core.Request { return core.Seek{Group: group, MDT: id, Index: index} })
+}
+
+// SeekTo has a group go on where a new one would start, in an MDT or, without a name,
+// in all that it is for. Errors: [core.ErrUnknownGroup], [core.ErrUnknownMDT].
+func (b *Broker) SeekTo(ctx context.Context, group, mdt string, start core.Start) error {
+	return b.operate(ctx, func(l *loop) error {
+		g, ok := l.core.Group(group)
+		if !ok {
+			return fmt.Errorf("%w %q", core.ErrUnknownGroup, group)
+		}
+		for _, w := range l.mdts {
+			if mdt != "" && w.Name != mdt || g.MDTs != nil && !slices.Contains(g.MDTs, w.id) {
+				continue
+			}
+			if err := l.core.Do(core.Seek{Group: group, MDT: w.id, Index: l.core.StartOf(w.id, start)}); err != nil {
+				return err
+			}
+		}
+		_, err := l.numbersOf(slices.DeleteFunc([]string{mdt}, func(s string) bool { return s == "" }))
+		return err
+	})
+}
+
+// Skip has a group pass over one record. Errors: [core.ErrUnknownGroup],
+// [core.ErrUnknownMDT], [groups.ErrAcknowledged].
+func (b *Broker) Skip(ctx context.Context, group, mdt string, index uint64) error {
+	return b.onMDT(ctx, mdt, func(id groups.MDT) core.Request { return core.Skip{Group: group, MDT: id, Index: index} })
+}
+
+// Restart has an MDT read again whose reader was stopped by bad records.
+// [core.ErrUnknownMDT].
+func (b *Broker) Restart(ctx context.Context, mdt string) error {
+	return b.onMDT(ctx, mdt, func(id groups.MDT) core.Request { return core.Restart{MDT: id} })
+}
+
+func (b *Broker) onMDT(ctx context.Context, mdt string, request func(groups.MDT) core.Request) error {
+	return b.operate(ctx, func(l *loop) error {
+		id, err := l.numberOf(mdt)
+		if err != nil {
+			return err
+		}
+		return l.core.Do(request(id))
+	})
+}
+
+// Groups returns what the groups are, for who compares them with a configuration.
+func (b *Broker) Groups(ctx context.Context) (list []core.GroupState, err error) {
+	err = b.call(ctx, func(l *loop) {
+		for _, g := range l.core.Snapshot().Groups {
+			if state, ok := l.core.Group(g.Name); ok {
+				list = append(list, state)
+			}
+		}
+	})
+	return list, err
+}

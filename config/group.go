@@ -1,0 +1,74 @@
+package config
+
+import (
+	"math"
+	"regexp"
+	"time"
+)
+
+// Group is a consumer group that exists from the start. What is stored of a group
+// must agree with it.
+type Group struct {
+	Name         string
+	Distribution Distribution
+	Start        Start
+	// MDTs are those that the group reads; none stands for all.
+	MDTs []string
+	// InFlight is how many bytes of records the hand-out may lead the mark by, 0 for no
+	// limit. It is that of [Limits] where the group says nothing.
+	InFlight int64
+	// AckTimeout is how long a lease may make no progress; 0 for any time.
+	AckTimeout time.Duration
+	// MaxDeliveries is how often a range is delivered before its keys are paused;
+	// 0 for any number.
+	MaxDeliveries int
+}
+
+// Distribution says how a group shares out its records among its members.
+type Distribution string
+
+// The distributions.
+const (
+	RoundRobin Distribution = "round-robin"
+	ByMDT      Distribution = "mdt"
+	ByFID      Distribution = "fid"
+)
+
+// Start says where a new group begins.
+type Start string
+
+// The starts.
+const (
+	Earliest Start = "earliest" // at the first record not yet cleared
+	Latest   Start = "latest"   // behind the last record read
+)
+
+// inFlightOfLimits stands for a group's InFlight until that of the limits is known.
+const inFlightOfLimits = -1
+
+// minInFlight is the least limit of bytes handed out: some batches.
+const minInFlight = 1 << 20
+
+// maxAckTimeout and maxLease are where a time is a mistake rather than patience.
+const (
+	maxAckTimeout = 7 * 24 * time.Hour
+	maxLease      = time.Hour
+)
+
+var groupSettings = []setting[Group]{
+	{key: "name", required: true, doc: "how members call it", field: of(func(g *Group) *string { return &g.Name }, groupName)},
+	{key: "distribution", doc: "round-robin (the default: any member gets any batch), mdt (order per MDT) or fid (order per file)", field: of(func(g *Group) *Distribution { return &g.Distribution }, oneOf(RoundRobin, ByMDT, ByFID))},
+	{key: "start", doc: "earliest (the default: the first record not yet cleared) or latest", field: of(func(g *Group) *Start { return &g.Start }, oneOf(Earliest, Latest))},
+	{key: "mdts", doc: "the MDTs that it reads; all if left out", field: ofList(func(g *Group) *[]string { return &g.MDTs }, listOf(mdt, "a list of names of MDTs"))},
+	{key: "in_flight", doc: "how many bytes may be handed out and not acknowledged; that of limits if left out", field: of(func(g *Group) *int64 { return &g.InFlight }, size(minInFlight, math.MaxInt64, true))},
+	{key: "ack_timeout", doc: "a member that acknowledges nothing for so long loses what it was handed; 0 for never", field: of(func(g *Group) *time.Duration { return &g.AckTimeout }, duration(time.Second, maxAckTimeout, true))},
+	{key: "max_deliveries", doc: "what was delivered so often waits for an operator; 0 for never", field: of(func(g *Group) *int { return &g.MaxDeliveries }, integer[int](0, math.MaxInt32))},
+}
+
+var groupName = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`).MatchString,
+	"up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit")
+
+// groupItem takes one group.
+func groupItem(s spot, v any) (Group, bool) {
+	return section(s, v, groupSettings, Group{Distribution: RoundRobin, Start: Earliest, InFlight: inFlightOfLimits})
+}

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+)
+
+// Upstream is one MDT to read.
+type Upstream struct {
+	// MDT is its name, such as lustre-MDT0000.
+	MDT string
+	// Driver says what is read.
+	Driver Driver
+	// User is the changelog user, such as cl1, of a device or llog.
+	User string
+	// Path is the directory of the changelog for llog, the tree to watch for watch.
+	Path string
+	// Rate is how many records a second a workload makes, 0 for as many as it can;
+	// Records after how many it ends, 0 for never; Seed tells one workload from
+	// another: the same seed makes the same records.
+	Rate, Records int
+	Seed          uint64
+}
+
+// Driver is a kind of upstream.
+type Driver string
+
+// The drivers.
+const (
+	DriverDevice   Driver = "device"   // the changelog device of a Lustre client
+	DriverLLog     Driver = "llog"     // a changelog on local disk
+	DriverWatch    Driver = "watch"    // changes of a local directory tree
+	DriverWorkload Driver = "workload" // made up
+)
+
+var drivers = []Driver{DriverDevice, DriverLLog, DriverWatch, DriverWorkload}
+
+// driverKeys says which keys a driver must have and which it may have, besides mdt
+// and driver.
+var driverKeys = map[Driver]struct{ must, may []string }{
+	DriverDevice:   {must: []string{"user"}},
+	DriverLLog:     {must: []string{"user", "path"}},
+	DriverWatch:    {must: []string{"path"}},
+	DriverWorkload: {may: []string{"rate", "seed", "records"}},
+}
+
+// maxRate is more than any machine makes, in records a second.
+const maxRate = 1_000_000_000
+
+var upstreamSettings = []setting[Upstream]{
+	{key: "mdt", required: true, doc: "its name, as Lustre writes it", field: of(func(u *Upstream) *string { return &u.MDT }, mdt)},
+	{key: "driver", required: true, doc: "device, llog, watch or workload", field: of(func(u *Upstream) *Driver { return &u.Driver }, oneOf(drivers...))},
+	{key: "user", doc: "the changelog user of a device or llog, as registering printed it", field: of(func(u *Upstream) *string { return &u.User }, user)},
+	{key: "path", doc: "the directory of the llog, or the tree to watch", field: of(func(u *Upstream) *string { return &u.Path }, path)},
+	{key: "rate", doc: "workload: records a second; 0 for as many as it can", field: of(func(u *Upstream) *int { return &u.Rate }, integer[int](0, maxRate))},
+	{key: "seed", doc: "workload: the same seed makes the same records", field: of(func(u *Upstream) *uint64 { return &u.Seed }, integer[uint64](0, math.MaxInt64))},
+	{key: "records", doc: "workload: ends after so many; 0 for never", field: of(func(u *Upstream) *int { return &u.Records }, integer[int](0, math.MaxInt64))},
+}
+
+var (
+	mdtName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}-MDT[0-9a-f]{4}$`)
+	userName = regexp.MustCompile(`^cl[1-9][0-9]{0,8}(-[A-Za-z][A-Za-z0-9_-]{0,14})?$`)
+
+	mdt  = matching(mdtName.MatchString, "FSNAME-MDTxxxx, with four lower-case hexadecimal digits, such as lustre-MDT0000")
+	user = matching(userName.MatchString, "a changelog user such as cl1 or cl2-audit")
+	path = matching(isPath, "an absolute path")
+)
+
+// upstreamItem takes one MDT.
+func upstreamItem(s spot, v any) (Upstream, bool) {
+	u, ok := section(s, v, upstreamSettings, Upstream{})
+	if u.Driver == "" {
+		return u, ok
+	}
+	keys, _ := asMap(v)
+	return u, checkDriver(s, u.Driver, keys) && ok
+}
+
+// checkDriver reports what a driver lacks, and what it has no use for.
+func checkDriver(s spot, d Driver, has map[string]any) bool {
+	rule, ok := driverKeys[d], true
+	for _, set := range upstreamSettings[2:] {
+		v, there := has[set.key]
+		must := slices.Contains(rule.must, set.key)
+		switch {
+		case must && !there:
+			ok = s.child(set.key).missing(fmt.Sprintf("the driver %s needs it: %s", d, set.doc))
+		case there && !must && !slices.Contains(rule.may, set.key):
+			ok = s.child(set.key).report(shown(v), fmt.Sprintf("leave it out: the driver %s has no use for it", d))
+		}
+	}
+	return ok
+}

@@ -1,0 +1,21 @@
+package wire
+
+// Op is what an operator wants of a [Request]. Servers answer one that they do not know with [Refused].
+type Op string
+
+// The operations, with the fields of the request that count; the others are ignored.
+const (
+	OpStatus    Op = "status"    // the whole: MDTs, groups, memory
+	OpMDTs      Op = "mdts"      // all MDTs
+	OpGroups    Op = "groups"    // all groups
+	OpGroup     Op = "group"     // one group: Group
+	OpMembers   Op = "members"   // the members of one group, or all: Group or none
+	OpListeners Op = "listeners" // all listeners
+	OpCreate    Op = "create"    // make a group: Group, Distribution, Start, Filter
+	OpSet       Op = "set"       // change a group without members: Group, Filter
+	OpDelete    Op = "delete"    // end a group and its hold: Group, Force
+	OpSeek      Op = "seek"      // move a group: Group, MDT, Index, Force
+	OpPause     Op = "pause"     // pause or resume a group: Group, Paused
+	OpSkip      Op = "skip"      // pass over one record: Group, MDT, Index
+	OpRestart   Op = "restart"   // read an MDT again that bad records stopped: MDT
+)
