@@ -35,6 +35,8 @@ type Options struct {
 	// History is how many bytes of batches are kept for listeners that do not keep up;
 	// 0 stands for an eighth of Limits.Memory, which is in addition.
 	History int64
+	// CreateGroups says whether a join may make a group, at first: see AllowCreation.
+	CreateGroups bool
 	// AssumeEmpty takes unknown extra flags of records to add no bytes.
 	AssumeEmpty bool
 	// RecogniseEvery is how often an MDT is looked at, whether it is still the one

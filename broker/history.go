@@ -95,3 +95,7 @@ func (t *tally) missedSome(records int) {
 	t.gaps.Add(1)
 	t.missed.Add(uint64(records))
 }
+
+func (t *tally) counts() (records, bytes, gaps, missed uint64) {
+	return t.records.Load(), t.bytes.Load(), t.gaps.Load(), t.missed.Load()
+}

@@ -42,6 +42,7 @@ type loop struct {
 	lastListener uint64
 	storing      map[string][]chan struct{} // who waits for a group to be on disk
 	begun        time.Time
+	mayCreate    bool // a join may make a group
 }
 
 // mdtWork is what is asked of an MDT's source besides reading: clears, one at a time,
@@ -75,6 +76,7 @@ func newLoop(b *Broker) (*loop, error) {
 		listeners: make(map[uint64]*Listener),
 		storing:   make(map[string][]chan struct{}),
 		begun:     time.Now(),
+		mayCreate: b.opts.CreateGroups,
 	}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.started.Go(l.writeToDisk)

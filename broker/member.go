@@ -46,6 +46,7 @@ type Mark struct {
 // Lost is a range of an MDT whose records are gone, by a purge of Lustre itself or a
 // reset, and that the group had not acknowledged.
 type Lost struct {
+	Group    string
 	MDT      string
 	Epoch    core.Epoch
 	From, To uint64 // (From, To]
@@ -54,7 +55,7 @@ type Lost struct {
 // The most credit that a member can have at once. What is given beyond it is ignored.
 const (
 	MaxCredit      = 256
-	MaxCreditBytes = 64 << 20
+	MaxCreditBytes = 16 << 20
 )
 
 // JoinOptions say what a member wants.
@@ -66,6 +67,8 @@ type JoinOptions struct {
 	Start        *core.Start
 	// Create makes the group if there is none.
 	Create bool
+	// Remote is where the member is, for operators.
+	Remote string
 }
 
 // Member is a member of a group, as its peer holds it. It has one owner.
@@ -77,17 +80,14 @@ type Member struct {
 // peer is a member as the loop knows it.
 type peer struct {
 	Peer
-	group, name     string
-	records, bytes  int64 // that were delivered to it
-	lastDelivery    time.Time
-	joined          time.Time
-	remote, session string
+	group, name, remote string
+	joined              time.Time
+	records, bytes      int64 // that were delivered to it
 }
 
 func (p *peer) delivered(part scatter.Part) {
 	p.records += int64(part.Count)
 	p.bytes += part.Bytes()
-	p.lastDelivery = time.Now()
 }
 
 // Join makes a member of a group. to is told that it joined, when the group is on disk,
@@ -120,7 +120,7 @@ func (l *loop) join(o JoinOptions, to Peer) (core.Peer, error) {
 	}
 	l.lastPeer++
 	id := l.lastPeer
-	l.peers[id] = &peer{Peer: to, group: o.Group, name: o.Name, session: o.Session, joined: time.Now()}
+	l.peers[id] = &peer{Peer: to, group: o.Group, name: o.Name, remote: o.Remote, joined: time.Now()}
 	l.core.Step(core.Join{Peer: id, Group: o.Group, Name: o.Name, Session: o.Session, Serves: serves})
 	return id, nil
 }
@@ -129,7 +129,7 @@ func (l *loop) join(o JoinOptions, to Peer) (core.Peer, error) {
 func (l *loop) ensureGroup(o JoinOptions) error {
 	g, exists := l.core.Group(o.Group)
 	switch {
-	case !exists && !o.Create:
+	case !exists && !(o.Create && l.mayCreate):
 		return fmt.Errorf("%w %q; an operator creates it: lcapcli groups create %s", core.ErrUnknownGroup, o.Group, o.Group)
 	case !exists:
 		spec := GroupSpec{Name: o.Group}
@@ -221,7 +221,7 @@ func (l *loop) welcome(o core.Welcome) {
 
 // lost tells all members of a group what it lost, and the log.
 func (l *loop) lost(o core.Lost) {
-	x := Lost{MDT: l.mdts[o.MDT].Name, Epoch: o.Epoch, From: o.Range.From, To: o.Range.To}
+	x := Lost{Group: o.Group, MDT: l.mdts[o.MDT].Name, Epoch: o.Epoch, From: o.Range.From, To: o.Range.To}
 	l.b.opts.Log.Error().Str("group", o.Group).Str("mdt", x.MDT).Uint32("epoch", uint32(x.Epoch)).
 		Uint64("after", x.From).Uint64("to", x.To).Msg("records are gone that the group had not acknowledged")
 	for _, p := range l.peers {

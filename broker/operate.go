@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/groups"
@@ -158,4 +159,30 @@ func (b *Broker) Groups(ctx context.Context) (list []core.GroupState, err error)
 		}
 	})
 	return list, err
+}
+
+// AllowCreation says whether a join may make a group that does not exist.
+func (b *Broker) AllowCreation(ctx context.Context, allowed bool) error {
+	return b.call(ctx, func(l *loop) { l.mayCreate = allowed })
+}
+
+// Drain stops all hand-out, and waits until members have acknowledged what they have,
+// or ctx ends. Nothing is handed out any more afterwards; Run should be ended.
+func (b *Broker) Drain(ctx context.Context) error {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	for {
+		leases := 0
+		if err := b.call(ctx, func(l *loop) { leases = l.core.Drain() }); err != nil {
+			return err
+		}
+		if leases == 0 {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%d leases are not acknowledged: %w", leases, context.Cause(ctx))
+		}
+	}
 }

@@ -208,10 +208,10 @@ func TestDiff(t *testing.T) {
 		t.Errorf("there is no difference, but %+v", ch)
 	}
 	ch := config.Diff(config.Default(), full)
-	live := []string{"create_groups", "log.level", "log.format", "limits.connections", "limits.per_address"}
+	live := []string{"create_groups", "log.level"}
 	fixed := []string{
-		"listen", "http", "state", "memory", "clear_without_groups", "unknown_extra", "device_dir", "upstream", "groups",
-		"limits.frame", "limits.in_flight", "lease", "heartbeat", "shutdown",
+		"listen", "http", "state", "memory", "clear_without_groups", "unknown_extra", "device_dir", "log.format", "upstream", "groups",
+		"limits.connections", "limits.per_address", "limits.frame", "limits.in_flight", "lease", "heartbeat", "shutdown",
 	}
 	if !slices.Equal(ch.Live, live) || !slices.Equal(ch.Fixed, fixed) {
 		t.Errorf("got %+v", ch)

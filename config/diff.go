@@ -2,9 +2,7 @@ package config
 
 // Changes are the keys in which two configurations differ.
 type Changes struct {
-	// Live can change while the daemon runs: create_groups, log.level, log.format,
-	// limits.connections, limits.per_address. Peers that are connected stay, also
-	// where there are now more of them than may connect.
+	// Live can change while the daemon runs: create_groups, log.level.
 	Live []string
 	// Fixed take effect at the next start.
 	Fixed []string

@@ -36,7 +36,7 @@ assume-empty, that is, that they add no bytes to the record.`},
 Where the changelog devices are, for the driver device.`},
 	{key: "log.level", live: true, text: "info", field: of(func(c *Config) *string { return &c.LogLevel }, oneOf("trace", "debug", "info", "warn", "error")), doc: `
 trace, debug, info, warn or error.`},
-	{key: "log.format", live: true, text: "console", field: of(func(c *Config) *string { return &c.LogFormat }, oneOf("console", "json")), doc: `
+	{key: "log.format", text: "console", field: of(func(c *Config) *string { return &c.LogFormat }, oneOf("console", "json")), doc: `
 console or json.`},
 	{key: "upstream", example: `
 - {mdt: lustre-MDT0000, driver: device, user: cl1}
@@ -48,9 +48,9 @@ The MDTs to read.`},
 - {name: robinhood, distribution: mdt, start: earliest}
 - {name: audit, mdts: [lustre-MDT0000], in_flight: 16MiB, ack_timeout: 5m, max_deliveries: 10}`, field: fieldOf(func(c *Config) *[]Group { return &c.Groups }, listOf(groupItem, "a list of groups"), sameGroups), doc: `
 Groups that exist from the start. Others are made by 'lcapcli groups create'.`},
-	{key: "limits.connections", live: true, text: "4096", field: of(func(c *Config) *int { return &c.Limits.Connections }, integer[int](1, 1_000_000)), doc: `
+	{key: "limits.connections", text: "4096", field: of(func(c *Config) *int { return &c.Limits.Connections }, integer[int](1, 1_000_000)), doc: `
 How many peers may be connected at once.`},
-	{key: "limits.per_address", live: true, text: "256", field: of(func(c *Config) *int { return &c.Limits.PerAddress }, integer[int](1, 1_000_000)), doc: `
+	{key: "limits.per_address", text: "256", field: of(func(c *Config) *int { return &c.Limits.PerAddress }, integer[int](1, 1_000_000)), doc: `
 How many of them from one address.`},
 	{key: "limits.frame", text: "4MiB", field: of(func(c *Config) *int64 { return &c.Limits.Frame }, size(256<<10, 64<<20, false)), doc: `
 The largest message that is taken from a peer.`},

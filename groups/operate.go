@@ -91,6 +91,9 @@ func (g *Group) Pause(paused bool) {
 	}
 }
 
+// Leases returns how many leases are not fully acknowledged.
+func (g *Group) Leases() int { return g.open.Len() }
+
 // Resume lets poisoned keys of an MDT go on: what was delivered max_deliveries times
 // is delivered as often again. [ErrUnknownMDT] if the group has no track there.
 func (g *Group) Resume(mdt MDT) error {

@@ -26,6 +26,8 @@ type Config struct {
 	// ClearAgain is after how long the last clear is sent again, so that a quiet
 	// MDT does not take us for idle.
 	ClearAgain time.Duration
+	// ClearWithoutGroups has the clear follow the reading while there is no group.
+	ClearWithoutGroups bool
 	// HoleDelay is how long after it was seen a hole is read again.
 	HoleDelay time.Duration
 	// RetryAfter is how long after a failure something is tried again.

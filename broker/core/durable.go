@@ -69,6 +69,11 @@ func (c *Core) touchGroup(g *group) {
 	}
 }
 
+// isWriting tells whether the group is on its way to the disk.
+func (p *persist) isWriting(g *group) bool {
+	return p.underway != nil && slices.Contains(p.underway.groups, g)
+}
+
 // idle tells whether there is nothing to write.
 func (p *persist) idle() bool {
 	return len(p.groups)+len(p.deleted)+len(p.dirty)+len(p.removed)+len(p.mdts) == 0
@@ -158,6 +163,9 @@ func (ev Persisted) apply(c *Core) {
 	}
 	for _, g := range w.groups {
 		g.onDisk = true
+		if c.groups[g.Config.Name] != g {
+			continue // it was deleted meanwhile, and another one may have its name
+		}
 		c.emit(GroupStored{Group: g.Config.Name})
 		for _, j := range g.joins {
 			j.apply(c)
@@ -190,6 +198,8 @@ func (c *Core) putBack(w *writing) {
 	for _, g := range w.groups {
 		if c.groups[g.Config.Name] == g {
 			c.touchGroup(g)
+		} else if !g.onDisk { // it never was, so it need not be deleted
+			p.deleted = slices.DeleteFunc(p.deleted, func(x *group) bool { return x == g })
 		}
 	}
 	p.deleted = append(w.deleted, p.deleted...)

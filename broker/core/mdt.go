@@ -120,7 +120,7 @@ func (c *Core) clear(m *mdt) {
 
 // reserve notes what may be cleared, for the state to say so first.
 func (c *Core) reserve(m *mdt) {
-	if target := m.clearable(); target > m.clear.reserved {
+	if target := m.clearable(c.cfg.ClearWithoutGroups); target > m.clear.reserved {
 		m.clear.reserved = target
 		c.touchMDT(m)
 	}
@@ -132,11 +132,12 @@ func (c *Core) sendClear(m *mdt) {
 	c.emit(Clear{MDT: m.id, Epoch: m.epoch, Index: k.sent})
 }
 
-// clearable is the smallest durable mark of all groups; 0 without groups. A group
+// clearable is the smallest durable mark of all groups; without groups 0, or what was
+// read. A group
 // that is being deleted does not count: what is cleared without it is reserved on disk
 // in the write that deletes it, or later.
-func (m *mdt) clearable() uint64 {
-	if len(m.tracks) == 0 {
+func (m *mdt) clearable(withoutGroups bool) uint64 {
+	if len(m.tracks) == 0 && !withoutGroups {
 		return 0
 	}
 	target := m.seen()

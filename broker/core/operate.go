@@ -60,7 +60,9 @@ func (r DeleteGroup) do(c *Core) error {
 	delete(c.groups, r.Group)
 	c.names = slices.DeleteFunc(c.names, func(n string) bool { return n == r.Group })
 	c.persist.groups = slices.DeleteFunc(c.persist.groups, func(x *group) bool { return x == g })
-	c.persist.deleted = append(c.persist.deleted, g)
+	if g.onDisk || c.persist.isWriting(g) {
+		c.persist.deleted = append(c.persist.deleted, g)
+	}
 	return nil
 }
 

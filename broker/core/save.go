@@ -29,6 +29,17 @@ func (c *Core) clearLast(m *mdt) bool {
 	return k.underway
 }
 
+// Drain stops all hand-out, for an orderly end, and returns how many leases are not
+// acknowledged.
+func (c *Core) Drain() (leases int) {
+	for _, name := range c.names {
+		g := c.groups[name]
+		g.Pause(true)
+		leases += g.Leases()
+	}
+	return leases
+}
+
 // Epoch returns the epoch of an MDT.
 func (c *Core) Epoch(id groups.MDT) Epoch { return c.mdts[id].epoch }
 

@@ -1,0 +1,188 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/wire"
+)
+
+// Status returns what operators are shown. Version and Broker are left empty.
+func (b *Broker) Status(ctx context.Context) (s wire.Status, err error) {
+	err = b.call(ctx, func(l *loop) { s = l.status(time.Now()) })
+	return s, err
+}
+
+func (l *loop) status(now time.Time) wire.Status {
+	snap := l.core.Snapshot()
+	s := wire.Status{
+		Started: l.begun, Ready: true, Problems: []wire.Problem{},
+		MDTs: []wire.MDTStatus{}, Groups: []wire.GroupStatus{}, Listeners: []wire.ListenerStatus{},
+		Memory: wire.Memory{
+			Limit: snap.Limit + l.b.opts.History, Batches: snap.Memory, Pinned: snap.Pinned,
+			Granted: snap.Granted, Listened: l.history.bytes,
+		},
+	}
+	for _, m := range snap.MDTs {
+		s.MDTs = append(s.MDTs, l.mdtStatus(m))
+	}
+	for _, g := range snap.Groups {
+		s.Groups = append(s.Groups, l.groupStatus(g, snap.MDTs, now))
+	}
+	for _, x := range l.listeners {
+		s.Listeners = append(s.Listeners, x.status())
+	}
+	slices.SortFunc(s.Listeners, func(a, b wire.ListenerStatus) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Remote, b.Remote))
+	})
+	s.Problems = l.problems(snap, s)
+	s.Ready = !slices.ContainsFunc(snap.MDTs, func(m core.MDTSnapshot) bool { return m.Stopped })
+	return s
+}
+
+func (l *loop) mdtStatus(m core.MDTSnapshot) wire.MDTStatus {
+	w := l.mdts[m.MDT]
+	s := wire.MDTStatus{
+		MDT: w.Name, User: w.User, Epoch: uint32(m.Epoch), Read: m.Read, Cleared: m.Cleared, HeldBy: m.HeldBy,
+		State: "reading", Error: cmp.Or(m.Error, m.ClearError), Since: m.Failing, Holes: m.Holes,
+		Window:   wire.Window{From: m.Window.From, To: m.Window.To, Batches: m.Batches, Bytes: m.Bytes},
+		CatchUps: []wire.CatchUpStatus{},
+	}
+	switch {
+	case m.Stopped:
+		s.State = "stopped"
+	case !m.Failing.IsZero():
+		s.State = "failing"
+	}
+	if s.Since.IsZero() {
+		s.Since = m.Uncleared
+	}
+	for _, c := range m.CatchUps {
+		s.CatchUps = append(s.CatchUps, wire.CatchUpStatus(c))
+	}
+	return s
+}
+
+func (l *loop) groupStatus(g core.GroupSnapshot, mdts []core.MDTSnapshot, now time.Time) wire.GroupStatus {
+	s := wire.GroupStatus{
+		Group: g.Name, Distribution: g.Distribution.String(), Start: g.Start.String(), Paused: g.Paused, Stored: g.OnDisk,
+		Members: []wire.MemberStatus{}, Tracks: []wire.TrackStatus{},
+	}
+	names := make(map[groups.MemberID]string, len(g.Members))
+	for _, m := range g.Members {
+		names[m.ID] = m.Name
+		s.InFlight += m.InFlight
+		s.Members = append(s.Members, l.memberStatus(g.Name, m))
+	}
+	for _, t := range g.Tracks {
+		x := l.trackStatus(t, names)
+		for _, m := range g.Marks {
+			if m.MDT == t.MDT {
+				x.Durable, x.Lost = m.Mark, m.LostUpTo
+			}
+		}
+		for _, m := range mdts {
+			if m.MDT == t.MDT {
+				x.Epoch, x.Read = uint32(m.Epoch), m.Read
+				x.Lag = m.Read - min(m.Read, t.Mark)
+			}
+		}
+		s.Lag += x.Lag
+		s.Tracks = append(s.Tracks, x)
+	}
+	return s
+}
+
+func (l *loop) memberStatus(group string, m groups.MemberState) wire.MemberStatus {
+	s := wire.MemberStatus{
+		Group: group, Name: m.Name, MDTs: []string{}, Lanes: m.Lanes, Leases: m.Leases,
+		InFlight: m.InFlight, Credit: m.Batches, Idle: m.Idle,
+	}
+	for _, id := range m.Serves {
+		s.MDTs = append(s.MDTs, l.mdts[id].Name)
+	}
+	if p := l.peers[m.ID]; p != nil {
+		s.Remote, s.Joined, s.Records, s.Bytes = p.remote, p.joined, uint64(p.records), uint64(p.bytes)
+	}
+	return s
+}
+
+func (l *loop) trackStatus(t groups.TrackState, names map[groups.MemberID]string) wire.TrackStatus {
+	s := wire.TrackStatus{
+		MDT: l.mdts[t.MDT].Name, Mark: t.Mark, Handed: t.Frontier, Late: t.Late,
+		Waits: []wire.Wait{}, Poisoned: []wire.Range{}, Skips: append([]uint64{}, t.Skips...),
+	}
+	for _, x := range t.Streams {
+		if x.Blocked == groups.Ready || x.Blocked == groups.Empty || x.Blocked == groups.Elsewhere {
+			continue
+		}
+		s.Waits = append(s.Waits, wire.Wait{
+			Owner: names[x.Owner], At: x.Cursor, Keys: x.Keys, Reason: x.Blocked.String(),
+			For: names[x.WaitsFor.Member], Until: x.WaitsFor.Mark,
+		})
+	}
+	if o := t.Oldest; o.ID != 0 {
+		s.Oldest = &wire.LeaseStatus{
+			Lease: uint64(o.ID), Member: names[o.Member], From: o.From, To: o.To, Acked: o.Acked,
+			Delivery: o.Count, Age: o.Age, Idle: o.Idle,
+		}
+	}
+	for _, r := range t.Poisoned {
+		s.Poisoned = append(s.Poisoned, wire.Range{From: r.From, To: r.To})
+	}
+	return s
+}
+
+func (x *Listener) status() wire.ListenerStatus {
+	s := wire.ListenerStatus{
+		Name: x.options.Name, Remote: x.options.Remote, Since: x.begun, MDTs: append([]string{}, x.options.MDTs...),
+	}
+	s.Records, s.Bytes, s.Gaps, s.Missed = x.tally.counts()
+	return s
+}
+
+// problems lists what endangers a promise, with a remedy for each.
+func (l *loop) problems(snap core.Snapshot, s wire.Status) []wire.Problem {
+	list := []wire.Problem{}
+	add := func(about string, since time.Time, remedy, format string, args ...any) {
+		list = append(list, wire.Problem{About: about, Since: since, Remedy: remedy, Text: fmt.Sprintf(format, args...)})
+	}
+	if !snap.Unwritten.IsZero() {
+		add("state", snap.Unwritten, "make room on the disk of the state directory, or repair it; lcapd goes on by itself",
+			"the state cannot be written, so nothing is cleared: %s", snap.UnwrittenError)
+	}
+	if len(snap.Groups) == 0 {
+		add("groups", time.Time{}, "create a group: lcapcli groups create NAME", "there is no group, so nothing is cleared and the changelogs grow")
+	}
+	for i, m := range snap.MDTs {
+		name := s.MDTs[i].MDT
+		switch {
+		case m.Stopped:
+			add(name, m.Failing, "read the log, mend the cause, then: lcapcli mdts restart "+name, "reading was stopped: %s", m.Error)
+		case !m.Failing.IsZero():
+			add(name, m.Failing, "see whether the MDT is up and the user registered; lcapd tries again by itself", "cannot be read: %s", m.Error)
+		}
+		if !m.Uncleared.IsZero() {
+			add(name, m.Uncleared, "see whether the changelog user is registered: lctl get_param mdd.*.changelog_users", "cannot be cleared: %s", m.ClearError)
+		}
+	}
+	for i, g := range snap.Groups {
+		switch {
+		case g.Paused:
+			add(g.Name, time.Time{}, "lcapcli groups resume "+g.Name, "the group is paused and holds the clear back")
+		case len(g.Members) == 0 && s.Groups[i].Lag > 0:
+			add(g.Name, time.Time{}, "start its members, or: lcapcli groups delete "+g.Name, "the group has no members and holds back %d indexes", s.Groups[i].Lag)
+		}
+		for _, t := range g.Tracks {
+			if len(t.Poisoned) > 0 {
+				add(g.Name, time.Time{}, "lcapcli groups resume, or groups skip", "records of %s were delivered too often and wait", l.mdts[t.MDT].Name)
+			}
+		}
+	}
+	return list
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/lcapd/lcapd/broker"
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/broker/ingest"
+	"github.com/lcapd/lcapd/broker/state"
+	"github.com/lcapd/lcapd/config"
+	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/llog"
+	"github.com/lcapd/lcapd/serve"
+	"github.com/lcapd/lcapd/transport"
+	"github.com/lcapd/lcapd/upstream"
+)
+
+// daemon is all that a configuration asks for, built and not yet running. Nothing here
+// changes while it runs, but for what the parts own themselves.
+type daemon struct {
+	cfg       *config.Config
+	log       zerolog.Logger
+	id        string // of the state
+	bell      *llog.Bell
+	store     *state.Store
+	workloads []workload
+	broker    *broker.Broker
+	serve     *serve.Server
+	server    *transport.Server
+}
+
+// workload is a producer and where it appends to.
+type workload struct {
+	mdt      string
+	producer *upstream.Workload
+	to       *llog.Appender
+	pace     upstream.Pace
+}
+
+// build builds a daemon. What it has opened when it fails is closed.
+func build(ctx context.Context, cfg *config.Config, log zerolog.Logger) (d *daemon, err error) {
+	d = &daemon{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if len(cfg.Upstream) == 0 {
+		return d, usageError{errors.New("no MDT is configured: add one under upstream")}
+	}
+	if d.store, err = state.Open(cfg.State); err != nil {
+		return d, stateError(cfg.State, err)
+	}
+	snapshot, err := d.store.Load()
+	if err != nil {
+		return d, stateError(cfg.State, err)
+	}
+	d.id = snapshot.Identity.ID
+	if err := agree(cfg, snapshot); err != nil {
+		return d, usageError{err}
+	}
+	if d.bell, err = llog.NewBell(); err != nil {
+		return d, err
+	}
+	mdts, err := d.sources(ctx)
+	if err != nil {
+		return d, err
+	}
+	d.broker = broker.New(d.brokerOptions(mdts))
+	d.serve = serve.New(serve.Options{
+		Broker: d.broker, ID: d.id, Version: version, Heartbeat: cfg.Heartbeat, MaxFrame: int(cfg.Limits.Frame), Log: log,
+	})
+	d.server, err = transport.Listen(d.transportOptions(), endpoints(cfg)...)
+	if errors.Is(err, transport.ErrAddressInUse) {
+		err = usageError{fmt.Errorf("%w: is another lcapd running? otherwise change listen in the configuration", err)}
+	}
+	return d, err
+}
+
+// close gives back what was opened. It comes last.
+func (d *daemon) close() error {
+	var errs []error
+	if d.server != nil {
+		d.server.Close()
+	}
+	for _, w := range d.workloads {
+		errs = append(errs, w.to.Close())
+	}
+	if d.bell != nil {
+		errs = append(errs, d.bell.Close())
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// source fits a source of package upstream to the broker, which does not know it.
+type source struct{ upstream.Source }
+
+// Open implements [broker.Source].
+func (s source) Open(ctx context.Context, start uint64) (broker.Reader, error) {
+	return s.Source.Open(ctx, start)
+}
+
+// sources opens the MDTs.
+func (d *daemon) sources(ctx context.Context) ([]broker.MDT, error) {
+	var mdts []broker.MDT
+	for _, u := range d.cfg.Upstream {
+		s, err := d.source(ctx, u)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", u.MDT, err)
+		}
+		mdts = append(mdts, broker.MDT{Name: u.MDT, User: userOf(u), Source: source{s}})
+	}
+	return mdts, nil
+}
+
+func (d *daemon) source(ctx context.Context, u config.Upstream) (upstream.Source, error) {
+	switch u.Driver {
+	case config.DriverLLog:
+		s, err := upstream.OpenLLog(u.Path, u.MDT, u.User, d.bell)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return s, nil
+	case config.DriverWorkload:
+		return d.workload(ctx, u)
+	}
+	return nil, usageError{fmt.Errorf("the driver %s is not in this version: use llog or workload", u.Driver)}
+}
+
+// workload makes the log that a workload fills, or goes on with it.
+func (d *daemon) workload(ctx context.Context, u config.Upstream) (upstream.Source, error) {
+	spool, err := upstream.Spool(ctx, filepath.Join(d.cfg.State, "workload-"+u.MDT), u.MDT, d.bell)
+	if err != nil {
+		return nil, err
+	}
+	info, err := spool.Log().Info()
+	if err != nil {
+		return nil, err
+	}
+	number, err := upstream.MDTNumber(u.MDT)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	to, err := spool.Log().NewAppender(llog.AppendOptions{Sync: llog.SyncEvery(time.Second)})
+	if err != nil {
+		return nil, err
+	}
+	producer := upstream.NewWorkload(upstream.WorkloadOptions{Seed: u.Seed, MDT: number})
+	producer.Skip(info.Current)
+	w := workload{mdt: u.MDT, producer: producer, to: to, pace: upstream.Pace{Rate: u.Rate}}
+	if u.Records > 0 {
+		w.pace.Records = uint64(u.Records) - min(uint64(u.Records), info.Current)
+	}
+	if u.Records == 0 || w.pace.Records > 0 {
+		d.workloads = append(d.workloads, w)
+	} else if err := to.Close(); err != nil {
+		return nil, err
+	}
+	return spool, nil
+}
+
+// brokerOptions shares out the memory: an eighth is kept for listeners, what readers
+// need for themselves is set aside, the rest is for batches.
+func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
+	cfg := d.cfg
+	limits := core.DefaultConfig
+	history := cfg.Memory / 8
+	readers := int64(len(mdts)) * ingest.Options{}.Footprint() * 2
+	limits.Memory = cfg.Memory - history - min(readers, cfg.Memory/4)
+	limits.Pinned = limits.Memory / 4
+	limits.ClearWithoutGroups = cfg.ClearWithoutGroups
+	own := make(map[string]groups.Config)
+	for _, g := range cfg.Groups {
+		own[g.Name] = groups.Config{InFlight: g.InFlight, AckTimeout: g.AckTimeout, MaxDeliveries: g.MaxDeliveries}
+	}
+	return broker.Options{
+		Limits: limits, MDTs: mdts, History: history, Own: own,
+		Groups:       groups.Config{InFlight: cfg.Limits.InFlight, Lease: cfg.Lease},
+		AssumeEmpty:  cfg.UnknownExtra == config.AssumeEmpty,
+		CreateGroups: cfg.CreateGroups, Store: d.store, Log: d.log,
+	}
+}
+
+func (d *daemon) transportOptions() transport.Options {
+	return transport.Options{
+		MaxConns: d.cfg.Limits.Connections, MaxPerAddress: d.cfg.Limits.PerAddress, MaxFrame: int(d.cfg.Limits.Frame),
+		QueueMessages: 2 * broker.MaxCredit, QueueBytes: 2 * broker.MaxCreditBytes,
+		IdleTimeout: max(2*time.Minute, 2*d.cfg.Lease),
+	}
+}
+
+func endpoints(cfg *config.Config) []transport.Endpoint {
+	var list []transport.Endpoint
+	for _, l := range cfg.Listen {
+		e := transport.Endpoint{Addr: l.Address.String()}
+		for _, r := range []struct {
+			config config.Roles
+			role   transport.Role
+		}{
+			{config.RoleListen, transport.RoleListen},
+			{config.RoleConsume, transport.RoleConsume},
+			{config.RoleOperate, transport.RoleOperate},
+		} {
+			if l.Allow.Has(r.config) {
+				e.Allow |= r.role
+			}
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// agree compares the groups of the configuration with those that are stored.
+func agree(cfg *config.Config, snapshot state.Snapshot) error {
+	for _, want := range cfg.Groups {
+		for _, g := range snapshot.Groups {
+			if g.Name != want.Name {
+				continue
+			}
+			is := fmt.Sprintf("%s from %s for %s", g.Distribution, g.Start, mdtsOf(g.MDTs))
+			if wants := fmt.Sprintf("%s from %s for %s", want.Distribution, want.Start, mdtsOf(want.MDTs)); is != wants {
+				return fmt.Errorf("group %s: the state says %s, the configuration %s; change the configuration, or delete the group and with it its place: lcapcli groups delete %s",
+					g.Name, is, wants, g.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func mdtsOf(names []string) string {
+	if len(names) == 0 {
+		return "all MDTs"
+	}
+	return strings.Join(slices.Sorted(slices.Values(names)), ",")
+}
+
+// limitMemory has the garbage collector work harder before lcapd is over its limit. What
+// is not counted by the limit, such as goroutines and leases, has some room besides.
+func limitMemory(limit int64) {
+	const besides = 32 << 20
+	debug.SetMemoryLimit(limit + besides)
+}
+
+// specOf is a group of the configuration for the broker.
+func specOf(g config.Group) broker.GroupSpec {
+	spec := broker.GroupSpec{Name: g.Name, MDTs: g.MDTs}
+	for _, d := range []groups.Distribution{groups.RoundRobin, groups.ByMDT, groups.ByFID} {
+		if d.String() == string(g.Distribution) {
+			spec.Distribution = d
+		}
+	}
+	if g.Start == config.Earliest {
+		spec.Start = core.Earliest
+	}
+	return spec
+}
+
+// newLogger returns the log that a configuration asks for. The level is that of the
+// whole program, and may change while it runs.
+func newLogger(cfg *config.Config, to io.Writer) (zerolog.Logger, error) {
+	level, err := zerolog.ParseLevel(cfg.LogLevel)
+	if err != nil {
+		return zerolog.Logger{}, usageError{fmt.Errorf("log.level: %w", err)}
+	}
+	zerolog.SetGlobalLevel(level)
+	if cfg.LogFormat == "console" {
+		to = zerolog.ConsoleWriter{Out: to, TimeFormat: time.DateTime, NoColor: true}
+	}
+	return zerolog.New(to).With().Timestamp().Logger(), nil
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/lcapd/lcapd/wire"
+)
+
+// serveHTTP serves metrics, health and status until ctx ends.
+func (d *daemon) serveHTTP(ctx context.Context, started *sync.WaitGroup) error {
+	if d.cfg.HTTP == "" {
+		return nil
+	}
+	listener, err := net.Listen("tcp", d.cfg.HTTP)
+	if err != nil {
+		return usageError{err}
+	}
+	server := &http.Server{Handler: d.handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	started.Go(func() {
+		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			d.log.Error().Err(err).Msg("metrics are no longer served")
+		}
+	})
+	started.Go(func() {
+		<-ctx.Done()
+		_ = server.Close() // who is reading metrics reads them again
+	})
+	return nil
+}
+
+// handler serves:
+//
+//	/metrics  for Prometheus
+//	/healthz  200 while the broker answers
+//	/readyz   200 while it can serve, 503 and why if not
+//	/status   what lcapcli status shows, as JSON
+func (d *daemon) handler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{d})
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		d.answer(w, r, func(wire.Status) bool { return true })
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		d.answer(w, r, func(s wire.Status) bool { return s.Ready })
+	})
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		s, err := d.status(r.Context())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s) // the client is gone
+	})
+	return mux
+}
+
+// answer says ok, or lists what is wrong.
+func (d *daemon) answer(w http.ResponseWriter, r *http.Request, good func(wire.Status) bool) {
+	s, err := d.status(r.Context())
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	case good(s):
+		_, _ = w.Write([]byte("ok\n")) // the client is gone
+	default:
+		w.WriteHeader(http.StatusServiceUnavailable)
+		for _, p := range s.Problems {
+			_, _ = w.Write([]byte(p.About + ": " + p.Text + "\n")) // likewise
+		}
+	}
+}
+
+// status asks the broker; one that does not answer in time is not well.
+func (d *daemon) status(ctx context.Context) (wire.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	s, err := d.broker.Status(ctx)
+	s.Version, s.Broker = version, d.id
+	return s, err
+}

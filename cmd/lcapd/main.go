@@ -1,0 +1,125 @@
+// Command lcapd reads the changelogs of a Lustre file system and hands them on to
+// consumer groups and listeners.
+//
+//	main.go    the command line and its exit codes
+//	build.go   what a configuration asks for is built
+//	daemon.go  it runs, until it is told to stop
+//	http.go    metrics, health and status
+//	init.go    the state is made; check.go: a configuration is looked at
+//	demo.go    all of it on one machine, with made-up records
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lcapd/lcapd/config"
+)
+
+// The exit codes, which scripts and service managers rely on.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2 // wrong usage, configuration or state: starting it again does not help
+)
+
+// version is set by the linker for releases.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// usageError is an error that starting again does not mend.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// run is the program: it returns the exit code and has said why if that is not 0.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var bad *config.Errors
+	if errors.As(err, &bad) {
+		fmt.Fprintln(stderr, bad) // one line for each mistake
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "lcapd: %v\n", err)
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newRoot() *cobra.Command {
+	var file string
+	root := &cobra.Command{
+		Use:   "lcapd -c FILE",
+		Short: "Hand Lustre changelogs on to consumer groups and listeners",
+		Example: `  lcapd demo                          see it work: no root, no Lustre, no file
+  lcapd init -c /etc/lcapd.yaml       make the state, once
+  lcapd -c /etc/lcapd.yaml            run`,
+		Version:       version,
+		Args:          noArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return usageError{errors.New("which configuration? lcapd -c FILE; to see it work without one: lcapd demo")}
+			}
+			return runDaemon(cmd.Context(), file, cmd.ErrOrStderr())
+		},
+	}
+	root.SetVersionTemplate("lcapd {{.Version}}\n")
+	root.PersistentFlags().StringVarP(&file, "config", "c", "", "the configuration: YAML, or what the file's ending says")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newInit(&file), newCheck(&file), newConfig(), newDemo())
+	return root
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())}
+	}
+	return nil
+}
+
+// load reads the configuration that a flag names.
+func load(file string) (*config.Config, error) {
+	if file == "" {
+		return nil, usageError{errors.New("which configuration? use -c FILE")}
+	}
+	return config.Load(file)
+}
+
+// newConfig prints a configuration to begin with.
+func newConfig() *cobra.Command {
+	return &cobra.Command{
+		Use:     "config",
+		Short:   "Print a configuration with every key, its default and what it is for",
+		Example: "  lcapd config > /etc/lcapd.yaml",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(config.DefaultFile())
+			return err
+		},
+	}
+}

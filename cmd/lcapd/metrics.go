@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lcapd/lcapd/wire"
+)
+
+// collector makes metrics of what operators are shown: one question to the broker for
+// each scrape. There is one series for each MDT, group, and pair of them, not for each
+// member or listener, which come and go.
+type collector struct{ d *daemon }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("lcapd_"+name, help, labels, nil)
+}
+
+// The metrics.
+var (
+	descUp        = desc("up", "1 while the broker answers.")
+	descProblems  = desc("problems", "Conditions that endanger a promise; lcapcli status names them.")
+	descMemory    = desc("memory_bytes", "Bytes of records that are kept, by what for.", "for")
+	descLimit     = desc("memory_limit_bytes", "The limit of memory_bytes.")
+	descRead      = desc("mdt_read_index", "The last index read of an MDT.", "mdt")
+	descCleared   = desc("mdt_cleared_index", "The last index acknowledged to an MDT.", "mdt")
+	descEpoch     = desc("mdt_epoch", "How often an MDT counted its indexes anew.", "mdt")
+	descReading   = desc("mdt_reading", "1 while an MDT can be read.", "mdt")
+	descHoles     = desc("mdt_holes", "Holes that hold the clear back until they are looked at again.", "mdt")
+	descCatchUps  = desc("mdt_catch_ups", "Readings for groups that are behind.", "mdt")
+	descMark      = desc("group_mark_index", "Everything up to it is acknowledged by the group, and on disk.", "group", "mdt")
+	descLag       = desc("group_lag", "Indexes read and not acknowledged by the group.", "group", "mdt")
+	descMembers   = desc("group_members", "Members of a group.", "group")
+	descInFlight  = desc("group_in_flight_bytes", "Bytes handed out and not acknowledged.", "group")
+	descPaused    = desc("group_paused", "1 while an operator has paused the group.", "group")
+	descListeners = desc("listeners", "Connected listeners.")
+	descGaps      = desc("listener_gaps", "Gaps told to the listeners that are connected.")
+	descConns     = desc("connections", "Open connections.")
+	descAccepted  = desc("connections_accepted_total", "Connections accepted.")
+	descEnded     = desc("connections_cut_total", "Connections refused or cut, by reason.", "reason")
+)
+
+// Describe implements [prometheus.Collector].
+func (c *collector) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, to) }
+
+// Collect implements [prometheus.Collector].
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	stats := c.d.server.Stats()
+	gauge(descConns, float64(stats.Open))
+	count(descAccepted, stats.Accepted)
+	for reason, n := range stats.Ended {
+		count(descEnded, n, reason)
+	}
+	s, err := c.d.status(context.Background())
+	gauge(descUp, one(err == nil))
+	if err != nil {
+		return
+	}
+	gauge(descProblems, float64(len(s.Problems)))
+	gauge(descLimit, float64(s.Memory.Limit))
+	gauge(descMemory, float64(s.Memory.Batches), "batches")
+	gauge(descMemory, float64(s.Memory.Pinned), "writers")
+	gauge(descMemory, float64(s.Memory.Granted), "readers")
+	gauge(descMemory, float64(s.Memory.Listened), "listeners")
+	collectMDTs(s, gauge)
+	collectGroups(s, gauge)
+}
+
+func collectMDTs(s wire.Status, gauge func(*prometheus.Desc, float64, ...string)) {
+	for _, m := range s.MDTs {
+		gauge(descRead, float64(m.Read), m.MDT)
+		gauge(descCleared, float64(m.Cleared), m.MDT)
+		gauge(descEpoch, float64(m.Epoch), m.MDT)
+		gauge(descReading, one(m.State == "reading"), m.MDT)
+		gauge(descHoles, float64(m.Holes), m.MDT)
+		gauge(descCatchUps, float64(len(m.CatchUps)), m.MDT)
+	}
+}
+
+func collectGroups(s wire.Status, gauge func(*prometheus.Desc, float64, ...string)) {
+	for _, g := range s.Groups {
+		gauge(descMembers, float64(len(g.Members)), g.Group)
+		gauge(descInFlight, float64(g.InFlight), g.Group)
+		gauge(descPaused, one(g.Paused), g.Group)
+		for _, t := range g.Tracks {
+			gauge(descMark, float64(t.Durable), g.Group, t.MDT)
+			gauge(descLag, float64(t.Lag), g.Group, t.MDT)
+		}
+	}
+	gaps := uint64(0)
+	for _, l := range s.Listeners {
+		gaps += l.Gaps
+	}
+	gauge(descListeners, float64(len(s.Listeners)))
+	gauge(descGaps, float64(gaps))
+}
+
+func one(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,174 @@
+package serve
+
+import (
+	"context"
+	"errors"
+
+	"github.com/lcapd/lcapd/broker"
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/transport"
+	"github.com/lcapd/lcapd/wire"
+)
+
+// join makes the connection a member.
+func (x *session) join(m *wire.Join) error {
+	if err := x.allow(transport.RoleConsume, "join a group"); err != nil {
+		return err
+	}
+	if err := x.isFree(); err != nil {
+		return err
+	}
+	o, err := joinOptions(m)
+	if err != nil {
+		return err
+	}
+	o.Remote = x.conn.Remote()
+	to := &memberPeer{x: x, req: m.Req, outcome: make(chan error, 1)}
+	member, err := x.o.Broker.Join(x.ctx, o, to)
+	if err != nil {
+		return err
+	}
+	select {
+	case err = <-to.outcome:
+	case <-x.conn.Done():
+		err = x.conn.Err()
+	case <-x.ctx.Done():
+		err = context.Cause(x.ctx)
+	}
+	if err != nil {
+		return errors.Join(err, member.Leave())
+	}
+	x.member = member
+	return nil
+}
+
+// isFree refuses a second join or listen.
+func (x *session) isFree() error {
+	if x.member == nil && x.listener == nil {
+		return nil
+	}
+	return &wire.Error{Code: wire.AlreadyMember, Text: "one connection is one member or one listener; open another one"}
+}
+
+func joinOptions(m *wire.Join) (broker.JoinOptions, error) {
+	o := broker.JoinOptions{Group: m.Group, Name: m.Name, Session: m.Session, MDTs: m.MDTs, Create: m.Create}
+	switch {
+	case m.Group == "" || m.Name == "":
+		return o, &wire.Error{Code: wire.Refused, Text: "a join takes a group and a name"}
+	case m.Filter != "":
+		return o, errNoFilter
+	}
+	var err error
+	if m.Distribution != "" {
+		o.Distribution = new(groups.Distribution)
+		if *o.Distribution, err = distributionOf(m.Distribution); err != nil {
+			return o, err
+		}
+	}
+	if m.Start != "" {
+		o.Start = new(core.Start)
+		*o.Start, err = startOf(m.Start)
+	}
+	return o, err
+}
+
+var errNoFilter = &wire.Error{Code: wire.Refused, Text: "this lcapd has no filters: leave the filter out"}
+
+func distributionOf(name string) (groups.Distribution, error) {
+	for _, d := range []groups.Distribution{groups.RoundRobin, groups.ByMDT, groups.ByFID} {
+		if d.String() == name {
+			return d, nil
+		}
+	}
+	return 0, &wire.Error{Code: wire.Refused, Text: "distribution " + name + ": round-robin, mdt or fid"}
+}
+
+func startOf(name string) (core.Start, error) {
+	for _, s := range []core.Start{core.Latest, core.Earliest} {
+		if s.String() == name {
+			return s, nil
+		}
+	}
+	return 0, &wire.Error{Code: wire.Refused, Text: "start " + name + ": latest or earliest"}
+}
+
+// memberPeer is a connection as the broker's loop calls it.
+type memberPeer struct {
+	x       *session
+	req     uint64     // of the join
+	outcome chan error // of the join; the loop sends once
+	decided bool       // the outcome was sent; the loop owns it
+}
+
+// Joined implements [broker.Peer].
+func (p *memberPeer) Joined(j broker.Joined) {
+	m := &wire.Joined{Req: p.req, Group: j.Group, Name: j.Name, Distribution: j.Distribution.String()}
+	for _, mark := range j.Marks {
+		m.MDTs = append(m.MDTs, wire.Mark{MDT: mark.MDT, Epoch: wire.Epoch(mark.Epoch), Mark: mark.Index})
+	}
+	p.x.send(m)
+	p.decide(nil)
+}
+
+func (p *memberPeer) decide(err error) {
+	p.decided = true
+	p.outcome <- err
+}
+
+// Deliver implements [broker.Peer].
+func (p *memberPeer) Deliver(d *broker.Delivery) bool {
+	m := wire.Batch{
+		MDT: d.MDT, Epoch: wire.Epoch(d.Epoch), Lease: uint64(d.Lease), From: d.From, To: d.To,
+		First: d.First, Last: d.Last, N: uint64(d.Count), Delivery: uint64(d.Attempt),
+	}
+	if d.MaybeRedelivered {
+		m.Flags |= wire.MaybeRedelivered
+	}
+	if d.Late {
+		m.Flags |= wire.Late
+	}
+	header, err := wire.AppendHeader(nil, &m)
+	if err != nil {
+		return false
+	}
+	b := p.x.o.Broker
+	return p.x.conn.Send(transport.Message{
+		Frames: [][]byte{header}, Payload: [][]byte{d.Records},
+		Sent: func() { _ = b.Done(context.Background(), d) }, // it fails only when the broker has stopped
+	}) == nil
+}
+
+// Refused implements [broker.Peer].
+func (p *memberPeer) Refused(lease groups.LeaseID, err error) {
+	if lease == 0 && !p.decided {
+		p.decide(err)
+		return
+	}
+	p.x.send(spoken(err, 0, uint64(lease)))
+}
+
+// Lost implements [broker.Peer].
+func (p *memberPeer) Lost(l broker.Lost) {
+	p.x.send(&wire.Lost{Group: l.Group, MDT: l.MDT, Epoch: wire.Epoch(l.Epoch), From: l.From, To: l.To})
+}
+
+// errSentAway ends the connection of a member whose membership the broker has ended.
+var errSentAway = errors.New("the broker has ended the membership")
+
+// Ended implements [broker.Peer]. The loop must not wait for the last word to be
+// written.
+func (p *memberPeer) Ended(reason string) {
+	if !p.decided {
+		p.decide(errSentAway)
+	}
+	frames, err := wire.Encode(&wire.Bye{Code: wire.Refused, Text: reason[:min(len(reason), wire.MaxText)]})
+	if err != nil {
+		p.x.conn.Close(errSentAway)
+		return
+	}
+	p.x.started.Go(func() { // Leave, before the session waits, has the loop forget this peer
+		_ = p.x.conn.SendWait(p.x.ctx, transport.Message{Frames: frames}) // it is a courtesy
+		p.x.conn.Close(errSentAway)
+	})
+}

@@ -1,0 +1,132 @@
+package serve
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lcapd/lcapd/broker"
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/transport"
+	"github.com/lcapd/lcapd/wire"
+)
+
+// operate does what an operator asks for.
+func (x *session) operate(m *wire.Request) error {
+	reply, err := x.carryOut(m)
+	if err != nil {
+		return x.answer(m.Req, err)
+	}
+	body, err := json.Marshal(reply)
+	if err != nil {
+		return x.fatal(&wire.Error{Code: wire.Internal, Text: err.Error(), Req: m.Req})
+	}
+	header, err := wire.AppendHeader(nil, &wire.Reply{Req: m.Req})
+	if err != nil {
+		return err
+	}
+	return x.conn.Send(transport.Message{Frames: [][]byte{header}, Payload: [][]byte{body}})
+}
+
+func (x *session) carryOut(m *wire.Request) (any, error) {
+	switch m.Op {
+	case wire.OpStatus, wire.OpMDTs, wire.OpGroups, wire.OpGroup, wire.OpMembers, wire.OpListeners:
+		return x.look(m)
+	}
+	if err := x.allow(transport.RoleOperate, string(m.Op)); err != nil {
+		return nil, err
+	}
+	if err := x.change(m); err != nil {
+		return nil, err
+	}
+	x.o.Log.Info().Str("peer", x.conn.Remote()).Str("op", string(m.Op)).Str("group", m.Group).Str("mdt", m.MDT).
+		Uint64("index", m.Index).Bool("force", m.Force).Msg("an operator has changed something")
+	return wire.Done{OK: true}, nil
+}
+
+// look answers who only looks.
+func (x *session) look(m *wire.Request) (any, error) {
+	s, err := x.o.Broker.Status(x.ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.Version, s.Broker = x.o.Version, x.o.ID
+	switch m.Op {
+	case wire.OpMDTs:
+		return s.MDTs, nil
+	case wire.OpGroups:
+		return s.Groups, nil
+	case wire.OpListeners:
+		return s.Listeners, nil
+	case wire.OpStatus:
+		return s, nil
+	}
+	i := slices.IndexFunc(s.Groups, func(g wire.GroupStatus) bool { return g.Group == m.Group })
+	if i < 0 && m.Group != "" || i < 0 && m.Op == wire.OpGroup {
+		return nil, fmt.Errorf("%w %q", core.ErrUnknownGroup, m.Group)
+	}
+	if m.Op == wire.OpGroup {
+		return s.Groups[i], nil
+	}
+	members := []wire.MemberStatus{}
+	for _, g := range s.Groups {
+		if m.Group == "" || g.Group == m.Group {
+			members = append(members, g.Members...)
+		}
+	}
+	return members, nil
+}
+
+// change does what changes something.
+func (x *session) change(m *wire.Request) error {
+	b := x.o.Broker
+	switch m.Op {
+	case wire.OpCreate:
+		spec, err := specOf(m)
+		if err != nil {
+			return err
+		}
+		return b.CreateGroup(x.ctx, spec)
+	case wire.OpDelete:
+		return b.DeleteGroup(x.ctx, m.Group, m.Force)
+	case wire.OpPause:
+		return b.PauseGroup(x.ctx, m.Group, m.Paused)
+	case wire.OpSkip:
+		return b.Skip(x.ctx, m.Group, m.MDT, m.Index)
+	case wire.OpRestart:
+		return b.Restart(x.ctx, m.MDT)
+	case wire.OpSeek:
+		if m.Start == "" {
+			return b.Seek(x.ctx, m.Group, m.MDT, m.Index)
+		}
+		start, err := startOf(m.Start)
+		if err != nil {
+			return err
+		}
+		return b.SeekTo(x.ctx, m.Group, m.MDT, start)
+	}
+	return &wire.Error{Code: wire.Refused, Text: fmt.Sprintf("this lcapd does not know the operation %q", m.Op)}
+}
+
+func specOf(m *wire.Request) (g broker.GroupSpec, err error) {
+	g.Name = m.Group
+	switch {
+	case m.Group == "":
+		return g, &wire.Error{Code: wire.Refused, Text: "a group takes a name"}
+	case m.Filter != "":
+		return g, errNoFilter
+	}
+	if m.MDT != "" {
+		g.MDTs = strings.Split(m.MDT, ",")
+	}
+	if m.Distribution != "" {
+		if g.Distribution, err = distributionOf(m.Distribution); err != nil {
+			return g, err
+		}
+	}
+	if m.Start != "" {
+		g.Start, err = startOf(m.Start)
+	}
+	return g, err
+}

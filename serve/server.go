@@ -1,0 +1,94 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/lcapd/lcapd/broker"
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/transport"
+	"github.com/lcapd/lcapd/wire"
+)
+
+// Options say what is served, and how.
+type Options struct {
+	Broker *broker.Broker
+	// ID is that of the broker's state, Version that of the program.
+	ID, Version string
+	// Heartbeat is how often each side says that it is alive when it has nothing else
+	// to say; 0 stands for 5 s.
+	Heartbeat time.Duration
+	// MaxFrame is the largest frame that is accepted, in bytes, for peers to know.
+	MaxFrame int
+	Log      zerolog.Logger
+}
+
+// Server serves connections. It has no state of its own: the broker has all.
+type Server struct{ o Options }
+
+// New returns a server.
+func New(o Options) *Server {
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 5 * time.Second
+	}
+	return &Server{o}
+}
+
+// Serve implements [transport.Handler].
+func (s *Server) Serve(ctx context.Context, c *transport.Conn) {
+	x := &session{Server: s, conn: c, roles: roles(c)}
+	x.ctx, x.cancel = context.WithCancelCause(ctx)
+	err := x.run()
+	x.end(err)
+	s.o.Log.Debug().Str("peer", c.Remote()).AnErr("reason", err).Msg("a connection ended")
+}
+
+// roles returns what the peer may do. On ipc only root and our own user operate.
+func roles(c *transport.Conn) transport.Role {
+	allowed := c.Allowed()
+	if who, err := c.Credentials(); err == nil && who.UID != 0 && int(who.UID) != os.Geteuid() {
+		allowed &^= transport.RoleOperate
+	}
+	return allowed
+}
+
+// codeOf returns what a peer is told of an error.
+func codeOf(err error) wire.Code {
+	var spoken *wire.Error
+	if errors.As(err, &spoken) {
+		return spoken.Code
+	}
+	for _, x := range []struct {
+		err  error
+		code wire.Code
+	}{
+		{groups.ErrLeaseLost, wire.LeaseLost},
+		{groups.ErrNameInUse, wire.NameInUse},
+		{core.ErrUnknownGroup, wire.UnknownGroup},
+		{core.ErrGroupExists, wire.GroupExists},
+		{core.ErrNotMember, wire.NotMember},
+		{core.ErrAlreadyMember, wire.AlreadyMember},
+		{core.ErrUnknownMDT, wire.UnknownMDT},
+		{broker.ErrStopped, wire.Stopping},
+	} {
+		if errors.Is(err, x.err) {
+			return x.code
+		}
+	}
+	return wire.Refused
+}
+
+// spoken returns an error as a message.
+func spoken(err error, req, lease uint64) *wire.Error {
+	text := err.Error()
+	var e *wire.Error
+	if errors.As(err, &e) {
+		text = e.Text
+	}
+	return &wire.Error{Code: codeOf(err), Text: text[:min(len(text), wire.MaxText)], Req: req, Lease: lease}
+}
