@@ -30,8 +30,11 @@ type Listener struct {
 type watched struct {
 	name string
 	// since: records older than that were made before the listener came. Zero once it
-	// was shown one, and if the reader was at the end by then.
+	// was shown one, if the reader was at the end by then, and for a listener that says
+	// what it saw last: it gets what comes behind that, which is after.
 	since changelog.Time
+	epoch core.Epoch
+	after uint64
 	gap   *Gap // that grows
 }
 
@@ -39,8 +42,8 @@ type watched struct {
 type ListenOptions struct {
 	Name string
 	MDTs []string // none stands for all
-	// Seen is what the listener saw last when it was connected before: it is told
-	// what it missed.
+	// Seen is what the listener saw last when it was connected before: it is shown what
+	// is still to be read behind that, and told what it missed.
 	Seen []Mark
 	// Remote is where it is, for operators.
 	Remote string
@@ -106,7 +109,7 @@ func (l *loop) listen(x *Listener) ([]Mark, error) {
 		marks = append(marks, Mark{MDT: m.Name, Epoch: l.core.Epoch(m.id), Index: m.shown})
 	}
 	x.at = l.history.newest
-	x.missed(marks)
+	x.resume(marks)
 	l.lastListener++
 	x.id = l.lastListener
 	l.listeners[x.id] = x
@@ -114,14 +117,16 @@ func (l *loop) listen(x *Listener) ([]Mark, error) {
 	return marks, nil
 }
 
-// missed notes what was read since the listener was connected before.
-func (x *Listener) missed(marks []Mark) {
+// resume has a listener that was connected before go on where it was, and notes what
+// was read since.
+func (x *Listener) resume(marks []Mark) {
 	for _, seen := range x.options.Seen {
 		i := slices.IndexFunc(marks, func(m Mark) bool { return m.MDT == seen.MDT })
 		if i < 0 {
 			continue
 		}
-		now := marks[i]
+		now, w := marks[i], x.wants[x.order[i]]
+		w.since, w.epoch, w.after = 0, seen.Epoch, seen.Index
 		switch {
 		case seen.Epoch == now.Epoch && seen.Index >= now.Index:
 		case seen.Epoch == now.Epoch:
@@ -206,7 +211,10 @@ func (x *Listener) look(k *link) (Shown, bool) {
 	}
 	b := k.shown()
 	switch {
-	case b == nil:
+	case k.epoch == w.epoch && k.to <= w.after && !k.late:
+		x.at = k
+		return Shown{}, false // seen before
+	case b == nil && (w.gap == nil || w.gap.goesOnWith(k)):
 		x.at = k
 		w.grow(k)
 		return Shown{}, false
@@ -218,27 +226,30 @@ func (x *Listener) look(k *link) (Shown, bool) {
 	return x.show(w, k, b)
 }
 
-// grow adds a range to what was missed. Another epoch is another gap, and so is what
-// was found late: it lies elsewhere.
+// goesOnWith tells whether a link follows the gap: one of another epoch does not, and
+// neither does what was found late, as it lies elsewhere.
+func (g *Gap) goesOnWith(k *link) bool { return g.Epoch == k.epoch && g.To == k.from }
+
+// grow adds a range to what was missed.
 func (w *watched) grow(k *link) {
-	if g := w.gap; g != nil && g.Epoch == k.epoch && g.To == k.from {
-		g.To, g.Records, g.Unknown = k.to, g.Records+k.count, g.Unknown || k.unknown
-		return
+	if w.gap == nil {
+		w.gap = &Gap{MDT: w.name, Epoch: k.epoch, From: k.from, To: k.from}
+		if k.epoch == w.epoch && w.after > k.from {
+			w.gap.From, w.gap.Unknown = w.after, true // a part of it was seen before
+		}
 	}
-	if g := w.gap; g != nil {
-		// Two ranges that do not follow each other: what is told covers both.
-		g.Records, g.Unknown = g.Records+k.count, true
-		g.Epoch, g.From, g.To = k.epoch, min(g.From, k.from), max(g.To, k.to)
-		return
-	}
-	w.gap = &Gap{MDT: w.name, Epoch: k.epoch, From: k.from, To: k.to, Records: k.count, Unknown: k.unknown}
+	w.gap.To, w.gap.Records, w.gap.Unknown = k.to, w.gap.Records+k.count, w.gap.Unknown || k.unknown
 }
 
 // show shows what of a batch is not older than the listener.
 func (x *Listener) show(w *watched, k *link, b *core.Batch) (Shown, bool) {
 	s := Shown{MDT: w.name, Epoch: k.epoch, From: k.from, To: k.to, Records: b.Records, Count: b.Count, Late: k.late}
+	if k.epoch == w.epoch && w.after > k.from && !k.late {
+		s.From = w.after
+		s.Records, s.Count = cut(b, func(r changelog.Record) bool { return r.Index() > w.after })
+	}
 	if w.since != 0 {
-		s.Records, s.Count = since(b, w.since)
+		s.Records, s.Count = cut(b, func(r changelog.Record) bool { return r.Time() >= w.since })
 		if s.Count > 0 {
 			w.since = 0
 		}
@@ -255,12 +266,12 @@ func (x *Listener) show(w *watched, k *link, b *core.Batch) (Shown, bool) {
 	return s, true
 }
 
-// since returns the records of a batch from the first one on that is not older.
-func since(b *core.Batch, t changelog.Time) (records []byte, count int) {
+// cut returns the records of a batch from the first one on that is wanted.
+func cut(b *core.Batch, wanted func(changelog.Record) bool) (records []byte, count int) {
 	count = b.Count
 	at := 0
 	for scan := changelog.NewScanner(b.Records); scan.Scan(); count-- {
-		if scan.Record().Time() >= t {
+		if wanted(scan.Record()) {
 			return b.Records[at:], count
 		}
 		at = int(scan.Offset())

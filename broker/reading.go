@@ -25,6 +25,9 @@ func (l *loop) openReader(o core.OpenReader) {
 	source := l.mdts[o.MDT].Source
 	opts := l.readOptions(o.MDT, o.Epoch)
 	opts.Start, opts.Until = o.From+1, o.Until
+	if o.Until == 0 {
+		l.mdts[o.MDT].shown = o.From // listeners are shown what follows, read before or not
+	}
 	l.started.Go(func() { l.b.read(ctx, o, source, opts, r.grants) })
 }
 
@@ -81,7 +84,7 @@ func (b *Broker) greet(ctx context.Context, o core.OpenReader, source Source) er
 		return fmt.Errorf("%w: %s", errReset, b.opts.MDTs[o.MDT].Name)
 	}
 	if found.PurgedTo > 0 {
-		if err := b.send(ctx, core.Purged{MDT: o.MDT, To: found.PurgedTo}); err != nil {
+		if err := b.send(ctx, core.Purged{MDT: o.MDT, Epoch: o.Epoch, To: found.PurgedTo, Cleared: o.Cleared}); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -15,10 +14,12 @@ import (
 // mutantSeeds is how many seeds of the simulation have to find a mutant.
 const mutantSeeds = 2000
 
-// TestMutants puts plausible bugs into groups, one at a time, and demands that its
-// simulation finds each: else a green simulation says little. The bugs are the patches
-// in mutants/. They are applied to copies in memory; who changes the code under one of
-// them has to mend the patch, with its first line in mind, which says what the bug is.
+// TestMutants puts plausible bugs into groups and the broker's core, one at a time, and
+// demands that a simulation finds each: else a green simulation says little. The bugs are
+// the patches in mutants/; those named core-* and late-* are for the simulation of the
+// core, which ends at the first seed that fails. They are applied to copies in memory; who
+// changes the code under one of them has to mend the patch, with its first line in mind,
+// which says what the bug is.
 func TestMutants(t *testing.T) {
 	patches, err := filepath.Glob("mutants/*.patch")
 	if err != nil || len(patches) < 8 {
@@ -31,30 +32,37 @@ func TestMutants(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			testMutant(t, string(patch))
+			if name := filepath.Base(file); strings.HasPrefix(name, "core-") || strings.HasPrefix(name, "late-") {
+				testMutant(t, string(patch), "./broker/core", "-one", firstFailed)
+			} else {
+				testMutant(t, string(patch), "./groups", "-keep-going", seedsFailed)
+			}
 		})
 	}
 }
 
-// seedsFailed is the last line of a simulation that was told to keep going.
-var seedsFailed = regexp.MustCompile(`(\d+) of \d+ seeds failed`)
+// seedsFailed is the last line of a simulation that was told to keep going, firstFailed
+// that of one that was not.
+var (
+	seedsFailed = regexp.MustCompile(`(\d+ of \d+ seeds) failed`)
+	firstFailed = regexp.MustCompile(`(seed \d+) fails first: .*`)
+)
 
-// testMutant runs the simulation of groups with a patch.
-func testMutant(t *testing.T, patch string) {
+// testMutant runs a simulation with a patch, and expects its last line.
+func testMutant(t *testing.T, patch, simulation, flag string, ends *regexp.Regexp) {
 	overlay, err := patchOverlay(patch, t.TempDir())
 	if err != nil {
 		t.Fatalf("the patch does not fit any more: %v", err)
 	}
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-count=1", "-timeout=10m",
-		"./groups", "-run=^TestSimulation$", "-args", "-keep-going", fmt.Sprint("-seeds=", mutantSeeds))
+		simulation, "-run=^TestSimulation$", "-args", flag, fmt.Sprint("-seeds=", mutantSeeds))
 	cmd.Dir = ".."
 	out, err := cmd.CombinedOutput()
-	found := seedsFailed.FindSubmatch(out)
+	found := ends.FindSubmatch(out)
 	if found == nil {
 		t.Fatalf("no seed of %d finds this bug, or the patch does not compile (%v):\n%s\n%s", mutantSeeds, err, patch, out)
 	}
-	n, _ := strconv.Atoi(string(found[1]))
-	t.Logf("%d of %d seeds find it: %s", n, mutantSeeds, strings.SplitN(patch, "\n", 2)[0])
+	t.Logf("%s: %s (%s)", strings.SplitN(patch, "\n", 2)[0], found[1], found[0])
 }
 
 // patchOverlay writes the patched files to dir, and a file for go's -overlay flag that
