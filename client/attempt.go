@@ -18,6 +18,7 @@ import (
 type attempt struct {
 	addr    string
 	opening func() wire.Message // join or listen; none for an operator
+	wanted  wire.Form           // the blocks that records shall have, 0 for all
 	pool    *sync.Pool
 
 	ctx    context.Context // ends with the connection; its cause is the reason
@@ -44,8 +45,8 @@ type opened struct {
 }
 
 // begin starts an attempt.
-func begin(addr string, opening func() wire.Message, pool *sync.Pool) *attempt {
-	a := &attempt{addr: addr, opening: opening, pool: pool, heard: make(chan message),
+func begin(addr string, opening func() wire.Message, wanted wire.Form, pool *sync.Pool) *attempt {
+	a := &attempt{addr: addr, opening: opening, wanted: wanted, pool: pool, heard: make(chan message),
 		say: make(chan wire.Message), over: make(chan struct{})}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	go func() {
@@ -171,7 +172,7 @@ var errIgnore = errors.New("unknown kind of message")
 // decode reads a message. What ends the connection is an error.
 func (a *attempt) decode(frames [][]byte) (wire.Message, []byte, error) {
 	m, payload, err := wire.Decode(frames)
-	if errors.Is(err, &wire.Error{Code: wire.UnknownMessage}) || unknownKind(err) {
+	if unknownKind(err) {
 		return nil, nil, errIgnore
 	}
 	if err != nil {
@@ -179,7 +180,11 @@ func (a *attempt) decode(frames [][]byte) (wire.Message, []byte, error) {
 	}
 	switch m := m.(type) {
 	case *wire.Bye:
-		return nil, nil, answered(a.addr, m.Code, m.Text)
+		code := m.Code
+		if code == wire.Refused {
+			code = "" // we were sent away, not refused: whether we may come back, the next join is told
+		}
+		return nil, nil, answered(a.addr, code, m.Text)
 	case *wire.Error:
 		if m.Code.Closes() {
 			return nil, nil, answered(a.addr, m.Code, m.Text)
@@ -211,7 +216,7 @@ func (a *attempt) read(conn *transport.Conn) error {
 	case *wire.Heartbeat:
 		return nil
 	case *wire.Batch:
-		if heard.batch, err = newBatch(a.addr, m, payload, a.pool); err != nil {
+		if heard.batch, err = newBatch(a.addr, m, payload, a.wanted, a.pool); err != nil {
 			return fmt.Errorf("%s: %w", a.addr, err)
 		}
 	case *wire.Reply:

@@ -44,8 +44,13 @@ type Error struct {
 
 // Error returns address, code and text.
 func (e *Error) Error() string {
-	if e.Text == "" {
+	switch {
+	case e.Code == "" && e.Text == "":
+		return e.Addr + ": the server has ended the connection"
+	case e.Text == "":
 		return fmt.Sprintf("%s: %s", e.Addr, e.Code)
+	case e.Code == "":
+		return fmt.Sprintf("%s: %s", e.Addr, e.Text)
 	}
 	return fmt.Sprintf("%s: %s (%s)", e.Addr, e.Text, e.Code)
 }

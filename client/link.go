@@ -104,8 +104,8 @@ type role interface {
 	taken(l *link, bytes int)
 	// isFull tells that no more should be received.
 	isFull(l *link) bool
-	// isKept tells whether batches outlive their connection.
-	isKept() bool
+	// hasLeases tells whether batches end with their connection, and whether leaving takes a word.
+	hasLeases() bool
 }
 
 // A link is what is known of one broker. Its goroutine owns all of it, and never blocks: run
@@ -235,7 +235,7 @@ func (l *link) rest() {
 func (l *link) connect() {
 	l.gen++
 	l.leases = map[uint64]uint64{}
-	l.attempt = begin(l.addr, l.role.opening, &l.stream.bufs)
+	l.attempt = begin(l.addr, l.role.opening, l.stream.settings.fields, &l.stream.bufs)
 }
 
 // hear takes what the server said.
@@ -329,7 +329,7 @@ func (l *link) drop(reason error) {
 func (l *link) down(err error) {
 	l.attempt, l.up, l.out, l.leases = nil, false, outgoing{}, nil
 	l.beat.Stop()
-	if !l.role.isKept() {
+	if l.role.hasLeases() {
 		l.forget()
 	}
 	l.report(err)
@@ -369,7 +369,7 @@ func (l *link) leave() {
 	l.leaving = true
 	l.retry.Stop()
 	switch {
-	case l.up:
+	case l.up && l.role.hasLeases():
 		l.out.leave = true
 		l.linger.Reset(lingerTime)
 	case l.attempt != nil:

@@ -141,4 +141,4 @@ func (x *listening) isFull(l *link) bool {
 	return len(l.queue)-l.events >= x.settings.batches || l.bytes >= x.settings.bytes
 }
 
-func (x *listening) isKept() bool { return true } // what was received was received
+func (x *listening) hasLeases() bool { return false }

@@ -97,13 +97,14 @@ func (m *Member) Close() error {
 // joining is the role of a member.
 type joining struct {
 	settings *settings
-	credit   int // batches that the server may still send
+	credit   int  // batches that the server may still send
+	joined   bool // we were in before
 }
 
 func (j *joining) opening() wire.Message {
 	s := j.settings
 	return &wire.Join{Req: 1, Group: s.group, Name: s.name, Session: s.session, MDTs: s.mdts,
-		Distribution: s.distribution, Start: s.start, Create: s.create, Fields: s.fields, Filter: s.filter}
+		Distribution: s.distribution, Start: s.start, Create: s.create && !j.joined, Fields: s.fields, Filter: s.filter}
 }
 
 func (j *joining) opened(l *link, answer wire.Message) (Connected, bool) {
@@ -115,7 +116,7 @@ func (j *joining) opened(l *link, answer wire.Message) (Connected, bool) {
 	for _, m := range joined.MDTs {
 		c.Places = append(c.Places, Place{m.MDT, uint32(m.Epoch), m.Mark})
 	}
-	j.credit = j.settings.batches
+	j.credit, j.joined = j.settings.batches, true
 	l.out.grant(j.settings.batches, j.settings.bytes, j.settings)
 	return c, true
 }
@@ -137,4 +138,4 @@ func (j *joining) taken(l *link, bytes int) {
 }
 
 func (j *joining) isFull(*link) bool { return false } // its credit bounds it
-func (j *joining) isKept() bool      { return false } // their leases are gone
+func (j *joining) hasLeases() bool   { return true }

@@ -79,11 +79,12 @@ func (s *settings) check(addrs []string) error {
 // Default: host name and process id.
 func Name(name string) Option { return option(func(s *settings) { s.name = name }) }
 
-// MDTs are those whose records are wanted. Default: all.
+// MDTs are those whose records are wanted. A broker refuses a name that it does not have, so with several
+// brokers, each with MDTs of its own, leave this out, or join each by itself. Default: all.
 func MDTs(names ...string) Option { return option(func(s *settings) { s.mdts = names }) }
 
-// Fields has the broker cut off all optional blocks of the records but those of f.
-// Default: records as they are.
+// Fields has all optional blocks of the records cut off but those of f: by the broker, or here if it
+// does not. Default: records as they are.
 func Fields(f changelog.Format) Option {
 	// The version bit adds nothing to a record, and tells "no block" from 0, which stands for all.
 	return option(func(s *settings) { s.fields = wire.FormOf(f) | wire.Form(changelog.FlagVersion) })
@@ -126,5 +127,6 @@ func Distribution(name string) JoinOption {
 // Default: whatever it has.
 func Start(at string) JoinOption { return joinOption(func(s *settings) { s.start = at }) }
 
-// CreateGroup has the broker make the group if it is not there. Brokers may refuse.
+// CreateGroup has the broker make the group if it is not there. Brokers may refuse. A member that
+// comes back does not make it again: then somebody has deleted it.
 func CreateGroup() JoinOption { return joinOption(func(s *settings) { s.create = true }) }

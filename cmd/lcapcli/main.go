@@ -1,5 +1,7 @@
-// Command lcapcli works with Lustre changelogs: it decodes packed records, reads
-// and clears changelogs as lfs does, and makes and inspects local ones.
+// Command lcapcli works with Lustre changelogs and with lcapd, which hands them out: it
+// shows and changes what a server does, prints what members and listeners get, decodes
+// packed records, reads and clears changelogs as lfs does, and makes and inspects local
+// ones.
 //
 // Each command is a file. A command is a constructor that returns a cobra
 // command; it writes to the command's streams and returns an error, which main
@@ -13,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -21,6 +24,9 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2 // wrong usage or configuration
+	// exitUnreached: nobody answers at the server's address, or the server ended the conversation.
+	exitUnreached = 3
+	exitRefused   = 4 // the server understood, and does not grant it
 )
 
 func main() {
@@ -42,9 +48,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "lcapcli: %v\n", err)
+	fmt.Fprintf(stderr, "lcapcli: %s\n", oneLine(withRemedy(err).Error()))
 	if errors.As(err, new(*usageError)) {
 		return exitUsage
 	}
+	if code, ok := serverCode(err); ok {
+		return code
+	}
 	return exitFailed
 }
+
+// oneLine makes one line of a text that may come from anybody.
+func oneLine(s string) string { return printable(strings.ReplaceAll(s, "\n", "; ")) }

@@ -38,8 +38,9 @@ type printer struct {
 	mdt    string
 	want   *changelog.Format // nil: records as they are
 	line   func(dst []byte, r changelog.Record, mdt string) []byte
-	packed []byte // the record, repacked
-	buf    []byte // what is written for it
+	tail   func(dst []byte) []byte // more members of a JSON object; may be nil
+	packed []byte                  // the record, repacked
+	buf    []byte                  // what is written for it
 }
 
 // printer returns a printer for cmd's output. What a pitfall of the wanted fields
@@ -51,7 +52,7 @@ func (f *outputFlags) printer(cmd *cobra.Command, mdt string) (*printer, error) 
 		p.line = func(dst []byte, r changelog.Record, _ string) []byte { return r.AppendLFS(dst) }
 		p.want = &changelog.FormatAll // as lfs asks of its library
 	case "json":
-		p.line = func(dst []byte, r changelog.Record, mdt string) []byte { return append(r.AppendJSON(dst, mdt), '\n') }
+		p.line = func(dst []byte, r changelog.Record, mdt string) []byte { return p.endJSON(r.AppendJSON(dst, mdt)) }
 	case "raw":
 		p.line = func(dst []byte, r changelog.Record, _ string) []byte { return append(dst, r.Bytes()...) }
 	default:
@@ -82,6 +83,14 @@ func (p *printer) print(r changelog.Record) error {
 	p.buf = p.line(p.buf[:0], r, p.mdt)
 	_, err := p.out.Write(p.buf)
 	return err
+}
+
+// endJSON ends a line with a JSON object, which never is an empty one.
+func (p *printer) endJSON(dst []byte) []byte {
+	if p.tail != nil {
+		dst = append(p.tail(dst[:len(dst)-1]), '}')
+	}
+	return append(dst, '\n')
 }
 
 func (p *printer) flush() error { return p.out.Flush() }

@@ -26,7 +26,7 @@ func badUsage(cmd *cobra.Command, format string, args ...any) error {
 	return &usageError{cmd.CommandPath(), fmt.Errorf(format, args...)}
 }
 
-const rootHelp = `lcapcli works with Lustre changelogs.
+const rootHelp = `lcapcli works with Lustre changelogs, and with lcapd, which hands them out.
 
 A changelog is the list of what happened on one metadata server (MDT): files
 created, renamed, removed and so on. Its users register, read the records, and
@@ -47,12 +47,19 @@ Packed records are what the changelog device of a Lustre client delivers:
 
   cat /dev/changelog-lustre-MDT0000 | lcapcli decode -
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.`
+A running lcapd is asked with status, mdts, groups, members and listeners; consume
+and listen print what it hands out:
+
+  lcapcli status
+  lcapcli consume --group audit --format json
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 server not reached, 4 refused by
+the server.`
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "lcapcli",
-		Short:         "Work with Lustre changelogs",
+		Short:         "Work with Lustre changelogs and lcapd",
 		Long:          rootHelp,
 		Version:       version(),
 		SilenceUsage:  true,
@@ -63,10 +70,13 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd.CommandPath(), err} })
 	root.AddGroup(
+		&cobra.Group{ID: "server", Title: "A running lcapd:"},
 		&cobra.Group{ID: "records", Title: "Records and changelogs:"},
 		&cobra.Group{ID: "local", Title: "Local changelogs:"},
 	)
-	root.AddCommand(newDecode(), newEncode(), newChangelog(), newChangelogClear(), newLlog())
+	root.AddCommand(newDecode(), newEncode(), newChangelog(), newChangelogClear(), newLlog(),
+		newStatus(), newMDTs(), newGroups(), newMembers(), newListeners(), newConsume(), newListen())
+	addServerFlags(root)
 	return root
 }
 

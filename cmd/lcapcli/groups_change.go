@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lcapd/lcapd/client"
+)
+
+// distributions and starts are what a group may be created with.
+var (
+	distributions = []string{"round-robin", "mdt", "fid"}
+	starts        = []string{"earliest", "latest"}
+)
+
+// oneOf demands that a flag is empty or has one of some values.
+func oneOf(cmd *cobra.Command, flag, value string, values []string) error {
+	if value == "" {
+		return nil
+	}
+	list := ""
+	for i, v := range values {
+		switch {
+		case v == value:
+			return nil
+		case i == 0:
+			list = v
+		case i == len(values)-1:
+			list += " or " + v
+		default:
+			list += ", " + v
+		}
+	}
+	return badUsage(cmd, "--%s %q is unknown: %s", flag, value, list)
+}
+
+const groupsCreateHelp = `Make a consumer group. From then on every record that it has not acknowledged is kept
+upstream, whether it has members or not.
+
+Its distribution stays: round-robin gives batches to members in turn and orders
+nothing, mdt keeps the order of each MDT, fid that of each file.`
+
+func newGroupsCreate() *cobra.Command {
+	var spec client.GroupSpec
+	cmd := &cobra.Command{
+		Use:     "create NAME",
+		Short:   "Make a group",
+		Long:    groupsCreateHelp,
+		Example: "  lcapcli groups create audit --distribution mdt --start earliest",
+		Args:    arguments(1, 1, "one NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOf(cmd, "distribution", spec.Distribution, distributions); err != nil {
+				return err
+			}
+			if err := oneOf(cmd, "start", spec.Start, starts); err != nil {
+				return err
+			}
+			return ask(cmd, func(ctx context.Context, o *client.Operator) error { return o.Create(ctx, args[0], spec) })
+		},
+	}
+	cmd.Flags().StringVar(&spec.Distribution, "distribution", "", "round-robin, mdt or fid (default: round-robin)")
+	cmd.Flags().StringVar(&spec.Start, "start", "", "earliest (all that is still there) or latest (what comes; default)")
+	cmd.Flags().StringSliceVar(&spec.MDTs, "mdts", nil, "only these MDTs (default: all, later ones too)")
+	complete(cmd, "distribution", distributions...)
+	complete(cmd, "start", starts...)
+	return cmd
+}
+
+func newGroupsDelete() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "delete NAME",
+		Short: "End a group and its hold on the changelogs",
+		Long: "End a group. What only it had not acknowledged is cleared upstream, and gone for good.\n" +
+			"With members it is refused; --force sends them away.",
+		Example: "  lcapcli groups delete audit",
+		Args:    arguments(1, 1, "one NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(cmd, func(ctx context.Context, o *client.Operator) error { return o.Delete(ctx, args[0], force) })
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "although it has members")
+	return cmd
+}
+
+const groupsSeekHelp = `Have a group go on elsewhere: behind an index of one MDT, or where a new group would
+start, in one MDT or in all.
+
+Forward, what lies between is never delivered to the group; backward, what is
+still there is delivered again. What members have is taken from them.`
+
+func newGroupsSeek() *cobra.Command {
+	var mdt, to string
+	var index uint64
+	cmd := &cobra.Command{
+		Use:     "seek NAME --index N --mdt MDT | --to latest|earliest [--mdt MDT]",
+		Short:   "Have a group go on elsewhere",
+		Long:    groupsSeekHelp,
+		Example: "  lcapcli groups seek audit --to latest\n  lcapcli groups seek audit --mdt lustre-MDT0000 --index 4711",
+		Args:    arguments(1, 1, "one NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			byIndex := cmd.Flags().Changed("index")
+			switch {
+			case byIndex == (to != ""):
+				return badUsage(cmd, "name either --index or --to")
+			case byIndex && mdt == "":
+				return badUsage(cmd, "--index needs the --mdt that it is of")
+			}
+			if err := oneOf(cmd, "to", to, starts); err != nil {
+				return err
+			}
+			return ask(cmd, func(ctx context.Context, o *client.Operator) error {
+				if byIndex {
+					return o.Seek(ctx, args[0], mdt, index)
+				}
+				return o.SeekTo(ctx, args[0], mdt, to)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&mdt, "mdt", "", "the MDT (default with --to: all)")
+	cmd.Flags().StringVar(&to, "to", "", "latest or earliest")
+	cmd.Flags().Uint64Var(&index, "index", 0, "everything up to this index counts as done")
+	complete(cmd, "to", starts...)
+	return cmd
+}
+
+// newGroupsPause returns the command pause, or resume.
+func newGroupsPause(pause bool) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "pause NAME",
+		Short:   "Hand out nothing to a group until it is resumed",
+		Long:    "Hand out nothing to a group until 'groups resume'. Members stay, and may acknowledge what\nthey have. Upstream, the records are kept meanwhile.",
+		Example: "  lcapcli groups pause audit",
+		Args:    arguments(1, 1, "one NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(cmd, func(ctx context.Context, o *client.Operator) error { return o.Pause(ctx, args[0], pause) })
+		},
+	}
+	if !pause {
+		cmd.Use, cmd.Short, cmd.Long = "resume NAME", "Go on with a paused group", "Go on with a group that 'groups pause' has stopped."
+		cmd.Example = "  lcapcli groups resume audit"
+	}
+	return cmd
+}
+
+func newGroupsSkip() *cobra.Command {
+	var mdt string
+	var index uint64
+	cmd := &cobra.Command{
+		Use:   "skip NAME --mdt MDT --index N",
+		Short: "Have a group pass over one record",
+		Long: "Have a group pass over one record that its members cannot deal with, as if it were\n" +
+			"acknowledged. The server's log keeps who did it.",
+		Example: "  lcapcli groups skip audit --mdt lustre-MDT0000 --index 4711",
+		Args:    arguments(1, 1, "one NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if mdt == "" || index == 0 {
+				return badUsage(cmd, "name the record with --mdt and --index")
+			}
+			return ask(cmd, func(ctx context.Context, o *client.Operator) error { return o.Skip(ctx, args[0], mdt, index) })
+		},
+	}
+	cmd.Flags().StringVar(&mdt, "mdt", "", "the MDT of the record")
+	cmd.Flags().Uint64Var(&index, "index", 0, "the record's index")
+	return cmd
+}
