@@ -8,11 +8,18 @@ GOTESTFLAGS ?=
 # For fuzz: how long each target runs, as go test -fuzztime takes it: 5s, 10m, 1000x.
 FUZZTIME ?= 5s
 
-# For simulate: how many seeds, and the first of them.
-SEEDS ?= 20000
-SEED  ?= 0
+# For simulate: how many seeds, and the first of them. 0 runs until it is stopped, and prints how far
+# it has come every 100,000 seeds; a seed that fails ends it, and is printed as a short script. Name
+# one simulation then, as in `nice make simulate SEEDS=0 SIMULATIONS=./broker/core`: go test shows the
+# output of several only at the end. A million seeds take 15 minutes (groups) and an hour (core) of a core.
+SEEDS       ?= 20000
+SEED        ?= 0
+SIMULATIONS ?= ./groups ./broker/core
 
-.PHONY: help build test bench fuzz simulate fmt vet staticcheck check all
+# For demo: flags of lcapd demo.
+DEMO ?=
+
+.PHONY: help build demo test bench fuzz simulate fmt vet staticcheck check all
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -20,8 +27,12 @@ help: ## list the targets
 build: ## build the commands into bin/
 	go build -o bin/ ./cmd/...
 
+demo: build ## see lcapd work, until ^C (DEMO='--rate 5000')
+	bin/lcapd demo $(DEMO)
+
 test: ## run all tests with the race detector (GOTESTFLAGS=...)
-	go test -race -timeout 20m $(GOTESTFLAGS) ./...
+	go test -race -count 1 -timeout 20m $(GOTESTFLAGS) ./...
+	cd examples && go vet ./... && go test -race -timeout 10m ./...
 
 bench: ## run all benchmarks
 	go test -run '^$$' -bench . ./...
@@ -29,8 +40,8 @@ bench: ## run all benchmarks
 fuzz: ## run every fuzz target for FUZZTIME (5s)
 	@.ci/fuzz $(FUZZTIME)
 
-simulate: ## run the simulations with more seeds (SEEDS=20000 SEED=0)
-	go test -timeout 0 -run 'TestSimulation$$' ./groups ./broker/core -args -seeds $(SEEDS) -seed $(SEED)
+simulate: ## run the simulations with more seeds (SEEDS=20000 SEED=0; SEEDS=0: until stopped)
+	go test -v -timeout 0 -run 'TestSimulation$$' $(SIMULATIONS) -args -seeds $(SEEDS) -seed $(SEED)
 
 fmt: ## fail if gofmt would change a file
 	@files="$$(find . -name '*.go' -not -path '*/testdata/*' -exec gofmt -l {} +)"; \

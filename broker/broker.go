@@ -94,6 +94,11 @@ func (b *Broker) Run(ctx context.Context) error {
 // send gives an event to the loop. It waits while the loop is busy.
 func (b *Broker) send(ctx context.Context, ev core.Event) error {
 	select {
+	case <-b.done: // there may be room all the same
+		return ErrStopped
+	default:
+	}
+	select {
 	case b.events <- ev:
 		return nil
 	case <-b.done:

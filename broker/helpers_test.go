@@ -69,7 +69,7 @@ func newSiteWith(t *testing.T, change func(*Options), mdts ...string) *site {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	s := &site{t: t, ctx: ctx, dir: t.TempDir(), logs: make(map[string]*testLog)}
-	s.opts = Options{Limits: quick(), Groups: groups.Config{InFlight: 16 << 20, Lease: time.Hour}, Log: zerolog.New(zerolog.NewTestWriter(t)), RecogniseEvery: time.Hour}
+	s.opts = Options{Limits: quick(), Groups: groups.Config{InFlight: 16 << 20, Lease: time.Hour}, Log: zerolog.New(zerolog.NewTestWriter(t)), RecogniseEvery: time.Hour, CreateGroups: true}
 	id := state.Identity{FileSystem: "local"}
 	for _, name := range mdts {
 		x := &testLog{t: t, dir: filepath.Join(s.dir, name), name: name}
@@ -166,7 +166,7 @@ func (x *testLog) replace() {
 	x.create()
 }
 
-// cut removes a log's end, or whatever: it replaces it by one with these records.
+// rewrite replaces the log by one with these records.
 func (x *testLog) rewrite(records ...changelog.Fields) {
 	x.t.Helper()
 	must(x.t, os.RemoveAll(x.dir+".old"))
@@ -254,7 +254,6 @@ type someone struct {
 	*site
 	m     *Member
 	inbox *Inbox
-	marks []Mark
 }
 
 // group makes a group that starts at the earliest record.
@@ -281,10 +280,13 @@ func (x *someone) credit(n int) {
 	}
 }
 
-// next returns the next delivery.
+// next returns the next delivery. That an ack came too late is no failure.
 func (x *someone) next() *Delivery {
 	x.t.Helper()
 	d, err := x.inbox.Next(x.ctx)
+	for errors.Is(err, groups.ErrLeaseLost) {
+		d, err = x.inbox.Next(x.ctx)
+	}
 	must(x.t, err)
 	return d
 }

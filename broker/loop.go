@@ -89,7 +89,6 @@ func newLoop(b *Broker) (*loop, error) {
 		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan core.Clear, 1), looks: make(chan func(context.Context) core.Event, 1), looked: l.begun}
 		l.mdts = append(l.mdts, w)
 		l.numbers[m.Name] = w.id
-		w.shown = st.MDTs[i].Read
 		l.started.Go(func() { l.clearUpstream(w) })
 		l.started.Go(func() { l.lookUpstream(w) })
 	}
@@ -110,6 +109,7 @@ func (l *loop) run(ctx context.Context) {
 		case ev := <-l.b.events:
 			l.core.Step(ev)
 		case f := <-l.b.calls:
+			l.takeIn() // what the caller said before counts first
 			f(l)
 		}
 		l.carryOut()
@@ -198,7 +198,7 @@ func (l *loop) publish(o core.Publish) {
 // mdtRestarted tells listeners that they may have missed anything.
 func (l *loop) mdtRestarted(o core.Restarted) {
 	w := l.mdts[o.MDT]
-	w.shown, w.atEnd = 0, false
+	w.atEnd = false
 	l.history.miss(o.MDT, o.Epoch, core.Range{})
 	l.b.opts.Log.Error().Str("mdt", w.Name).Uint32("epoch", uint32(o.Epoch)).Msg("the MDT counts its indexes anew: a new epoch begins")
 }
@@ -308,7 +308,7 @@ func (l *loop) recognise(w *mdtWork) {
 		case found.Reset:
 			return core.Reset{MDT: w.id, Epoch: m.Epoch + 1}
 		case found.PurgedTo > 0:
-			return core.Purged{MDT: w.id, To: found.PurgedTo}
+			return core.Purged{MDT: w.id, Epoch: m.Epoch, To: found.PurgedTo, Cleared: m.Cleared}
 		}
 		return nil
 	})
@@ -324,6 +324,7 @@ func (l *loop) finish() error {
 	for id := range l.readings {
 		l.closeReader(id)
 	}
+	l.takeIn()
 	err := l.settle()
 	for _, id := range slices.Sorted(maps.Keys(l.peers)) {
 		l.disconnect(id, "lcapd stops")
@@ -331,6 +332,13 @@ func (l *loop) finish() error {
 	l.stop()
 	l.started.Wait()
 	return err
+}
+
+// takeIn takes in the events that are there.
+func (l *loop) takeIn() {
+	for range len(l.b.events) {
+		l.core.Step(<-l.b.events) // the loop is the only one that receives
+	}
 }
 
 // settle has the state written and the MDTs cleared until nothing is left to do, or it

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/broker/state"
 	"github.com/lcapd/lcapd/groups"
 )
 
@@ -28,8 +29,11 @@ type GroupSpec struct {
 func (b *Broker) CreateGroup(ctx context.Context, g GroupSpec) error {
 	stored := make(chan struct{})
 	err := b.operate(ctx, func(l *loop) error {
+		if err := l.createGroup(g); err != nil {
+			return err
+		}
 		l.storing[g.Name] = append(l.storing[g.Name], stored)
-		return l.createGroup(g)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("create group: %w", err)
@@ -52,6 +56,9 @@ func (b *Broker) operate(ctx context.Context, do func(l *loop) error) error {
 }
 
 func (l *loop) createGroup(g GroupSpec) error {
+	if err := state.CheckName("group", g.Name); err != nil {
+		return err // the state would refuse it, and all that is written with it
+	}
 	mdts, err := l.numbersOf(g.MDTs)
 	if err != nil {
 		return err
@@ -114,17 +121,28 @@ func (b *Broker) SeekTo(ctx context.Context, group, mdt string, start core.Start
 		if !ok {
 			return fmt.Errorf("%w %q", core.ErrUnknownGroup, group)
 		}
-		for _, w := range l.mdts {
-			if mdt != "" && w.Name != mdt || g.MDTs != nil && !slices.Contains(g.MDTs, w.id) {
-				continue
-			}
-			if err := l.core.Do(core.Seek{Group: group, MDT: w.id, Index: l.core.StartOf(w.id, start)}); err != nil {
-				return err
+		ids, err := l.seekIn(g, mdt)
+		for _, id := range ids {
+			if err == nil {
+				err = l.core.Do(core.Seek{Group: group, MDT: id, Index: l.core.StartOf(id, start)})
 			}
 		}
-		_, err := l.numbersOf(slices.DeleteFunc([]string{mdt}, func(s string) bool { return s == "" }))
 		return err
 	})
+}
+
+// seekIn lists the MDTs that an operator means: one by its name, or all of the group.
+func (l *loop) seekIn(g core.GroupState, mdt string) (ids []groups.MDT, err error) {
+	if mdt != "" {
+		id, err := l.numberOf(mdt)
+		return []groups.MDT{id}, err
+	}
+	for _, w := range l.mdts {
+		if g.MDTs == nil || slices.Contains(g.MDTs, w.id) {
+			ids = append(ids, w.id)
+		}
+	}
+	return ids, nil
 }
 
 // Skip has a group pass over one record. Errors: [core.ErrUnknownGroup],

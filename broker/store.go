@@ -17,6 +17,7 @@ type store struct {
 	names   []string             // of MDTs, by number
 	starts  map[string]uint64    // where each track started, by group and MDT
 	created map[string]time.Time // of groups, by name
+	mdts    map[string][]string  // that groups are for, by name, served or not
 }
 
 // loadState reads what was durable.
@@ -25,7 +26,7 @@ func loadState(o Options) (*store, core.State, error) {
 	if err != nil {
 		return nil, core.State{}, err
 	}
-	s := &store{to: o.Store, starts: make(map[string]uint64), created: make(map[string]time.Time)}
+	s := &store{to: o.Store, starts: make(map[string]uint64), created: make(map[string]time.Time), mdts: make(map[string][]string)}
 	numbers := make(map[string]groups.MDT)
 	for i, m := range o.MDTs {
 		s.names = append(s.names, m.Name)
@@ -80,7 +81,7 @@ func (s *store) translate(snapshot state.Snapshot, numbers map[string]groups.MDT
 		}
 	}
 	for _, g := range snapshot.Groups {
-		s.created[g.Name] = g.Created
+		s.created[g.Name], s.mdts[g.Name] = g.Created, g.MDTs
 		x := core.GroupState{Config: o.groupConfig(g.Name, g.Distribution), Start: startOf(g.Start), Paused: g.Paused}
 		for _, name := range g.MDTs {
 			if id, served := numbers[name]; served {
@@ -117,6 +118,7 @@ func (s *store) write(u core.Update) error {
 	out := state.Update{Deleted: u.Deleted}
 	for _, name := range u.Deleted {
 		delete(s.created, name)
+		delete(s.mdts, name)
 		for _, mdt := range s.names {
 			delete(s.starts, trackName(name, mdt))
 		}
@@ -152,12 +154,14 @@ func (s *store) group(g core.GroupState) state.Group {
 	name := g.Config.Name
 	if s.created[name].IsZero() {
 		s.created[name] = time.Now()
+		for _, id := range g.MDTs {
+			s.mdts[name] = append(s.mdts[name], s.names[id])
+		}
 	}
-	x := state.Group{Name: name, Distribution: g.Config.Distribution, Start: state.Start(g.Start.String()), Created: s.created[name], Paused: g.Paused}
-	for _, id := range g.MDTs {
-		x.MDTs = append(x.MDTs, s.names[id])
+	return state.Group{
+		Name: name, Distribution: g.Config.Distribution, Start: state.Start(g.Start.String()),
+		MDTs: s.mdts[name], Created: s.created[name], Paused: g.Paused,
 	}
-	return x
 }
 
 func fromIDs(ids []state.RecordID) (list []core.RecordID) {

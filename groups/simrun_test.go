@@ -7,10 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 var (
-	seeds     = flag.Uint64("seeds", defaultSeeds(), "how many seeds TestSimulation runs")
+	seeds     = flag.Uint64("seeds", defaultSeeds(), "how many seeds TestSimulation runs; 0: until it is stopped")
 	firstSeed = flag.Uint64("seed", 0, "the first of them")
 	keepGoing = flag.Bool("keep-going", false, "run all seeds and count those that fail")
 )
@@ -29,8 +30,12 @@ func defaultSeeds() uint64 {
 //
 //	go test ./groups -run Simulation -seed 4711 -seeds 1
 func TestSimulation(t *testing.T) {
-	failed := 0
-	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
+	failed, began := 0, time.Now()
+	for n := uint64(0); n < *seeds || *seeds == 0; n++ {
+		seed := *firstSeed + n
+		if n > 0 && n%100_000 == 0 {
+			fmt.Printf("%d seeds, up to %d, %.0f a second\n", n, seed-1, float64(n)/time.Since(began).Seconds())
+		}
 		_, why := runSim(seed, nil, false)
 		if why == "" {
 			continue

@@ -2,15 +2,20 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // readmeFiles are files that the README shows by cat, and takes for granted.
-var readmeFiles = []string{"records.json"}
+var readmeFiles = []string{"records.json", "lcapd.yaml"}
+
+// tourFolder is where the README has its reader work.
+const tourFolder = "/tmp/tour"
 
 // TestReadme types every command of the README's console blocks, in one empty
 // folder, and compares what is printed with what the README shows.
@@ -19,12 +24,17 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	steps := consoleSteps(string(readme))
+	bin, dir := buildPrograms(t), t.TempDir()
+	steps := consoleSteps(strings.ReplaceAll(string(readme), tourFolder, dir))
 	if len(steps) < 10 {
 		t.Fatalf("the README has only %d commands in its console blocks", len(steps))
 	}
-	bin, dir := buildPrograms(t), t.TempDir()
+	t.Cleanup(func() { shell(t, bin, dir, "kill -KILL $(cat lcapd.pid)") }) // if a step failed
 	for _, s := range steps {
+		if name, value, ok := strings.Cut(strings.TrimPrefix(s.command, "export "), "="); ok && strings.HasPrefix(s.command, "export ") {
+			t.Setenv(name, value)
+			continue
+		}
 		for _, name := range readmeFiles {
 			if s.command == "cat "+name {
 				writeFile(t, filepath.Join(dir, name), s.output)
@@ -72,7 +82,11 @@ func buildPrograms(t *testing.T) string {
 func shell(t *testing.T, bin, dir, command string) string {
 	t.Helper()
 	var out bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
+	const patience = time.Minute // a failure bound, not a measure
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.WaitDelay = time.Second
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
 	cmd.Stdout, cmd.Stderr = &out, &out

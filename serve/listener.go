@@ -18,6 +18,9 @@ func (x *session) listen(m *wire.Listen) error {
 	if m.Filter != "" {
 		return errNoFilter
 	}
+	if err := checkName(m.Name); err != nil {
+		return err
+	}
 	o := broker.ListenOptions{Name: m.Name, MDTs: m.MDTs, Remote: x.conn.Remote()}
 	for _, p := range m.Seen {
 		o.Seen = append(o.Seen, broker.Mark{MDT: p.MDT, Epoch: core.Epoch(p.Epoch), Index: p.Index})
@@ -44,7 +47,10 @@ func (x *session) feed() {
 		if err == nil {
 			err = x.show(s)
 		}
-		if err != nil {
+		switch {
+		case x.ctx.Err() != nil:
+			return // the session ends, and has a last word to say
+		case err != nil:
 			x.conn.Close(err)
 			return
 		}

@@ -3,6 +3,10 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
 
 	"github.com/lcapd/lcapd/broker"
 	"github.com/lcapd/lcapd/broker/core"
@@ -59,7 +63,10 @@ func joinOptions(m *wire.Join) (broker.JoinOptions, error) {
 	case m.Filter != "":
 		return o, errNoFilter
 	}
-	var err error
+	err := errors.Join(checkName(m.Group), checkName(m.Name))
+	if err != nil {
+		return o, err
+	}
 	if m.Distribution != "" {
 		o.Distribution = new(groups.Distribution)
 		if *o.Distribution, err = distributionOf(m.Distribution); err != nil {
@@ -71,6 +78,14 @@ func joinOptions(m *wire.Join) (broker.JoinOptions, error) {
 		*o.Start, err = startOf(m.Start)
 	}
 	return o, err
+}
+
+// checkName refuses a name that could play tricks on the terminal that shows it.
+func checkName(name string) error {
+	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return &wire.Error{Code: wire.Refused, Text: fmt.Sprintf("the name %q has characters that cannot be shown", name)}
+	}
+	return nil
 }
 
 var errNoFilter = &wire.Error{Code: wire.Refused, Text: "this lcapd has no filters: leave the filter out"}
@@ -145,7 +160,7 @@ func (p *memberPeer) Refused(lease groups.LeaseID, err error) {
 		p.decide(err)
 		return
 	}
-	p.x.send(spoken(err, 0, uint64(lease)))
+	p.x.tell(spoken(err, 0, uint64(lease)))
 }
 
 // Lost implements [broker.Peer].
@@ -156,19 +171,26 @@ func (p *memberPeer) Lost(l broker.Lost) {
 // errSentAway ends the connection of a member whose membership the broker has ended.
 var errSentAway = errors.New("the broker has ended the membership")
 
+// lastWord is how long a member that is sent away has to take the reason: what it pins
+// meanwhile is missing elsewhere.
+const lastWord = 250 * time.Millisecond
+
 // Ended implements [broker.Peer]. The loop must not wait for the last word to be
 // written.
 func (p *memberPeer) Ended(reason string) {
 	if !p.decided {
 		p.decide(errSentAway)
 	}
-	frames, err := wire.Encode(&wire.Bye{Code: wire.Refused, Text: reason[:min(len(reason), wire.MaxText)]})
+	p.x.count(sentAway)
+	frames, err := wire.Encode(&wire.Bye{Code: wire.Refused, Text: reason})
 	if err != nil {
 		p.x.conn.Close(errSentAway)
 		return
 	}
 	p.x.started.Go(func() { // Leave, before the session waits, has the loop forget this peer
-		_ = p.x.conn.SendWait(p.x.ctx, transport.Message{Frames: frames}) // it is a courtesy
+		ctx, cancel := context.WithTimeout(p.x.ctx, lastWord)
+		defer cancel()
+		_ = p.x.conn.SendWait(ctx, transport.Message{Frames: frames}) // it is a courtesy
 		p.x.conn.Close(errSentAway)
 	})
 }

@@ -26,7 +26,8 @@ func (x *session) operate(m *wire.Request) error {
 	if err != nil {
 		return err
 	}
-	return x.conn.Send(transport.Message{Frames: [][]byte{header}, Payload: [][]byte{body}})
+	// Waiting bounds what an operator who does not read has kept for him to one reply.
+	return x.conn.SendWait(x.ctx, transport.Message{Frames: [][]byte{header}, Payload: [][]byte{body}})
 }
 
 func (x *session) carryOut(m *wire.Request) (any, error) {
@@ -116,6 +117,9 @@ func specOf(m *wire.Request) (g broker.GroupSpec, err error) {
 		return g, &wire.Error{Code: wire.Refused, Text: "a group takes a name"}
 	case m.Filter != "":
 		return g, errNoFilter
+	}
+	if err := checkName(m.Group); err != nil {
+		return g, err
 	}
 	if m.MDT != "" {
 		g.MDTs = strings.Split(m.MDT, ",")

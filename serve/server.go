@@ -25,8 +25,15 @@ type Options struct {
 	Heartbeat time.Duration
 	// MaxFrame is the largest frame that is accepted, in bytes, for peers to know.
 	MaxFrame int
-	Log      zerolog.Logger
+	// Count, if not nil, is called with the code of each error that a peer is told, and
+	// with "sent-away" for each member whose membership the broker ends. It must not
+	// block.
+	Count func(what string)
+	Log   zerolog.Logger
 }
+
+// sentAway is what Count is called with besides codes.
+const sentAway = "sent-away"
 
 // Server serves connections. It has no state of its own: the broker has all.
 type Server struct{ o Options }
@@ -44,17 +51,29 @@ func (s *Server) Serve(ctx context.Context, c *transport.Conn) {
 	x := &session{Server: s, conn: c, roles: roles(c)}
 	x.ctx, x.cancel = context.WithCancelCause(ctx)
 	err := x.run()
+	if ctx.Err() != nil {
+		err = transport.ErrStopping
+	}
 	x.end(err)
 	s.o.Log.Debug().Str("peer", c.Remote()).AnErr("reason", err).Msg("a connection ended")
 }
 
 // roles returns what the peer may do. On ipc only root and our own user operate.
 func roles(c *transport.Conn) transport.Role {
-	allowed := c.Allowed()
-	if who, err := c.Credentials(); err == nil && who.UID != 0 && int(who.UID) != os.Geteuid() {
-		allowed &^= transport.RoleOperate
+	who, err := c.Credentials()
+	switch {
+	case errors.Is(err, transport.ErrNotIPC):
+		return c.Allowed()
+	case err == nil && (who.UID == 0 || int(who.UID) == os.Geteuid()):
+		return c.Allowed()
 	}
-	return allowed
+	return c.Allowed() &^ transport.RoleOperate
+}
+
+func (s *Server) count(what string) {
+	if s.o.Count != nil {
+		s.o.Count(what)
+	}
 }
 
 // codeOf returns what a peer is told of an error.
@@ -90,5 +109,5 @@ func spoken(err error, req, lease uint64) *wire.Error {
 	if errors.As(err, &e) {
 		text = e.Text
 	}
-	return &wire.Error{Code: codeOf(err), Text: text[:min(len(text), wire.MaxText)], Req: req, Lease: lease}
+	return &wire.Error{Code: codeOf(err), Text: text, Req: req, Lease: lease}
 }

@@ -31,7 +31,9 @@ var errLeft = errors.New("the peer has left")
 // run serves the connection until it ends, and returns why.
 func (x *session) run() error {
 	if t := x.conn.SocketType(); t != transport.Dealer {
-		return fmt.Errorf("socket type %s: only DEALER is served", t)
+		v := &transport.Violation{Reason: transport.BadSocketType, Text: fmt.Sprintf("%s; only DEALER is served", t)}
+		x.conn.Close(v)
+		return v
 	}
 	if err := x.greet(); err != nil {
 		return err
@@ -43,7 +45,7 @@ func (x *session) run() error {
 			return err
 		}
 		if m == nil {
-			continue // it was refused
+			m = &wire.Heartbeat{} // it was refused, and is a sign of life all the same
 		}
 		if err := x.do(m); err != nil {
 			return err
@@ -51,15 +53,10 @@ func (x *session) run() error {
 	}
 }
 
-// end says the last word, and waits for all that was started.
+// end gives back what the peer had, says the last word, and waits for all that was
+// started. Who is told good-bye finds his name free.
 func (x *session) end(why error) {
 	x.cancel(why)
-	switch {
-	case errors.Is(why, errLeft):
-		x.send(&wire.Bye{})
-	case errors.Is(why, transport.ErrStopping), errors.Is(why, broker.ErrStopped):
-		x.send(&wire.Bye{Code: wire.Stopping, Text: "lcapd stops"})
-	}
 	if x.member != nil {
 		_ = x.member.Leave() // it fails only when the broker has stopped
 	}
@@ -67,6 +64,12 @@ func (x *session) end(why error) {
 		_ = x.listener.Close() // likewise
 	}
 	x.started.Wait()
+	switch {
+	case errors.Is(why, errLeft):
+		x.send(&wire.Bye{})
+	case errors.Is(why, transport.ErrStopping), errors.Is(why, broker.ErrStopped):
+		x.send(&wire.Bye{Code: wire.Stopping, Text: "lcapd stops"})
+	}
 }
 
 // greet hears the peer's hello and answers it.
@@ -92,8 +95,14 @@ func (x *session) greet() error {
 
 // fatal tells the peer of an error that ends the connection.
 func (x *session) fatal(err error) error {
-	x.send(spoken(err, 0, 0))
+	x.tell(spoken(err, 0, 0))
 	return err
+}
+
+// tell tells the peer of an error, and counts it.
+func (x *session) tell(e *wire.Error) {
+	x.count(string(e.Code))
+	x.send(e)
 }
 
 // receive returns the next message; nil if it was one that is refused and goes on.
@@ -110,16 +119,16 @@ func (x *session) receive() (wire.Message, error) {
 	if !errors.As(err, &bad) {
 		return nil, err
 	}
-	x.send(bad)
+	x.tell(bad)
 	if bad.Code.Closes() {
 		return nil, err
 	}
 	return nil, nil
 }
 
-// send queues a message for the peer. One that takes nothing any more is cut.
+// send queues a message for the peer. One that does not get it is cut: it would wait.
 func (x *session) send(m wire.Message) {
-	if err := send(x.conn, m); errors.Is(err, transport.ErrFull) {
+	if err := send(x.conn, m); err != nil {
 		x.conn.Close(err)
 	}
 }
@@ -148,19 +157,32 @@ func (x *session) do(m wire.Message) error {
 			return b.Nack(x.ctx, groups.LeaseID(m.Lease), m.From, time.Duration(m.DelayMS)*time.Millisecond)
 		})
 	case *wire.Heartbeat:
-		if x.member != nil {
-			return x.member.Heartbeat(x.ctx)
-		}
-		return nil
+		return x.alive()
 	case *wire.Request:
+		if err := x.alive(); err != nil {
+			return err
+		}
 		return x.operate(m)
-	case *wire.Leave, *wire.Bye:
+	case *wire.Leave:
+		if x.member == nil && x.listener == nil {
+			return x.asMember(0, nil)
+		}
+		return errLeft
+	case *wire.Bye:
 		return errLeft
 	case *wire.Hello:
 		return x.fatal(&wire.Error{Code: wire.BadMessage, Text: "hello comes once"})
 	}
-	x.send(&wire.Error{Code: wire.UnknownMessage, Text: fmt.Sprintf("%q is a server's message", m.Kind())})
-	return nil
+	x.tell(&wire.Error{Code: wire.UnknownMessage, Text: fmt.Sprintf("%q is a server's message", m.Kind())})
+	return x.alive()
+}
+
+// alive has a member keep its leases.
+func (x *session) alive() error {
+	if x.member == nil {
+		return nil
+	}
+	return x.member.Heartbeat(x.ctx)
 }
 
 // answer tells the peer of an error of a request. The connection goes on, unless the
@@ -172,14 +194,14 @@ func (x *session) answer(req uint64, err error) error {
 	if errors.Is(err, broker.ErrStopped) || x.ctx.Err() != nil {
 		return err
 	}
-	x.send(spoken(err, req, 0))
+	x.tell(spoken(err, req, 0))
 	return nil
 }
 
 // asMember does something that members do.
 func (x *session) asMember(lease uint64, do func(*broker.Member) error) error {
 	if x.member == nil {
-		x.send(&wire.Error{Code: wire.NotMember, Text: "join a group first", Lease: lease})
+		x.tell(&wire.Error{Code: wire.NotMember, Text: "join a group first", Lease: lease})
 		return nil
 	}
 	return do(x.member)
@@ -193,7 +215,8 @@ func (x *session) allow(r transport.Role, what string) error {
 	return &wire.Error{Code: wire.Role, Text: fmt.Sprintf("to %s takes the role %s, which %s does not have here; see allow under listen in the configuration", what, r, x.conn.Remote())}
 }
 
-// beat says from time to time that we are alive.
+// beat says from time to time that we are alive. It ends all that the session waits for
+// when the connection has ended.
 func (x *session) beat() {
 	ticker := time.NewTicker(x.o.Heartbeat)
 	defer ticker.Stop()
@@ -204,6 +227,7 @@ func (x *session) beat() {
 		case <-x.ctx.Done():
 			return
 		case <-x.conn.Done():
+			x.cancel(x.conn.Err())
 			return
 		}
 	}

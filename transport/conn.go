@@ -87,7 +87,7 @@ func (c *Conn) Remote() string {
 // Allowed returns the roles of the address at which the peer came in. A client's are none.
 func (c *Conn) Allowed() Role { return c.allowed }
 
-// Credentials returns who the peer is, on ipc only.
+// Credentials returns who the peer is, on ipc only: otherwise the error is ErrNotIPC.
 func (c *Conn) Credentials() (Credentials, error) { return c.cred, c.credErr }
 
 // SetIdle sets after how long without a byte from the peer Receive gives up; 0 for never.
@@ -181,8 +181,9 @@ func (c *Conn) Send(m Message) error {
 	return err
 }
 
-// SendWait hands a message to the writer, past the queue, and waits until it is written. It blocks as
-// long as the peer does not take what was sent before, at most the write timeout. It returns nil when
+// SendWait hands a message to the writer, behind what is queued and without taking room there, and
+// waits until it is written. It blocks as long as the peer does not take what was sent before, at most
+// the write timeout. It returns nil when
 // the bytes are with the kernel, the reason when the connection ended, and the context's error when that
 // ended first. Sent is called if and only if the writer got the message; after the context's error that
 // may be later.

@@ -58,14 +58,14 @@ type Credentials struct {
 	UID, GID uint32
 }
 
-// errNotIPC: only the kernel at both ends can vouch for who the peer is.
-var errNotIPC = errors.New("only ipc connections have credentials")
+// ErrNotIPC: nobody vouches for who the peer is; on ipc the kernel does.
+var ErrNotIPC = errors.New("only ipc connections have credentials")
 
 // credentials asks the kernel who is at the other end.
 func credentials(raw net.Conn) (Credentials, error) {
 	conn, ok := raw.(*net.UnixConn)
 	if !ok {
-		return Credentials{}, errNotIPC
+		return Credentials{}, ErrNotIPC
 	}
 	control, err := conn.SyscallConn()
 	if err != nil {

@@ -375,3 +375,30 @@ func TestIPCFile(t *testing.T) {
 		t.Errorf("tcp: %v", err)
 	}
 }
+
+// Why: an answer that is queued must not be overtaken by what is sent right behind it, whichever way.
+func TestSendWaitKeepsOrder(t *testing.T) {
+	s := serve(t, Options{}, func(ctx context.Context, c *Conn) {
+		for {
+			if _, err := c.Receive(); err != nil {
+				return
+			}
+			for i := range byte(4) {
+				_ = c.Send(Message{Frames: [][]byte{{i}}})
+			}
+			_ = c.SendWait(ctx, Message{Frames: [][]byte{{4}}})
+		}
+	})
+	c := dial(t, s.tcp)
+	for range 200 {
+		if err := c.Send(Message{Frames: [][]byte{nil}}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range byte(5) {
+			frames, err := c.Receive()
+			if err != nil || frames[0][0] != i {
+				t.Fatalf("message %d: %v, %v", i, frames, err)
+			}
+		}
+	}
+}

@@ -36,6 +36,7 @@ func (w *writer) run() {
 		case it := <-w.c.out.queue:
 			w.add(it)
 		case it := <-w.c.out.direct:
+			w.catchUp()
 			w.add(it)
 		case p := <-w.c.out.pongs:
 			w.addPong(p)
@@ -45,6 +46,17 @@ func (w *writer) run() {
 		}
 		w.gather()
 		w.flush()
+	}
+}
+
+// catchUp adds what is queued by now: a sender's messages go out in the order in which it sent them,
+// whichever way.
+func (w *writer) catchUp() {
+	for left := len(w.c.out.queue); left > 0; left-- {
+		w.add(<-w.c.out.queue)
+		if w.size >= gatherBytes || len(w.held) >= gatherMessages {
+			w.flush()
+		}
 	}
 }
 

@@ -44,9 +44,13 @@ type (
 		Refused bool
 	}
 	// Purged: Lustre itself dropped records at or below To that we had not cleared.
+	// Who looked took those up to Cleared for cleared: if more was cleared meanwhile, it
+	// may be that, and who looks again will see.
 	Purged struct {
-		MDT groups.MDT
-		To  uint64
+		MDT     groups.MDT
+		Epoch   Epoch
+		To      uint64
+		Cleared uint64
 	}
 	// Reset: the MDT counts its indexes anew. What it had is gone; Epoch is the new
 	// one, above that before.

@@ -31,7 +31,8 @@ type feed struct {
 // place is what the broker keeps about a stream, in its Tag.
 type place struct {
 	queued bool
-	feed   *feed // the catch-up that it reads, if any
+	feed   *feed  // the catch-up that it reads, if any
+	at     uint64 // what it needs follows that; its cursor may be lower, at what is not due
 }
 
 func placeOf(s *groups.Stream) *place {
@@ -175,9 +176,9 @@ func (c *Core) evict(f *feed) {
 	if f != f.mdt.live {
 		low := uint64(0)
 		if len(f.users) > 0 {
-			low = f.users[0].Cursor()
+			low = placeOf(f.users[0]).at
 			for _, s := range f.users[1:] {
-				low = min(low, s.Cursor())
+				low = min(low, placeOf(s).at)
 			}
 		}
 		for len(f.batches) > 0 && f.batches[0].To <= low {

@@ -52,6 +52,11 @@ func (c *Core) work(s *groups.Stream) {
 		c.leaveFeed(s)
 		return
 	}
+	p := placeOf(s)
+	if p.at = from; p.feed != nil { // it may not need what it has passed
+		c.evict(p.feed)
+		c.grant(p.feed)
+	}
 	b := c.batchFor(t.mdt, s, from)
 	if b == nil {
 		c.waitFor(t.mdt, s, from)
@@ -62,15 +67,11 @@ func (c *Core) work(s *groups.Stream) {
 
 // take hands out what the stream may of a batch.
 func (c *Core) take(t *track, s *groups.Stream, b *Batch) {
-	d, why := s.Take(groups.Piece{From: b.From, To: b.To, Bytes: b.Bytes(), Slots: b.Slots, Pairs: b.Pairs}, t.ceiling, c.now)
+	d, why := s.Take(groups.Piece{From: b.From, To: b.To, Bytes: b.Bytes(), Slots: b.Slots, Pairs: b.Pairs}, t.mayReach(), c.now)
 	switch why {
 	case groups.Ready:
 		if d.Lease != 0 {
 			c.deliver(t, d, b)
-		}
-		if f := placeOf(s).feed; f != nil {
-			c.evict(f)
-			c.grant(f)
 		}
 		c.enqueue(s)
 	case groups.NeedsCeiling:
@@ -81,6 +82,15 @@ func (c *Core) take(t *track, s *groups.Stream, b *Batch) {
 	default:
 		c.leaveFeed(s) // who cannot go on must not keep a reader from who can
 	}
+}
+
+// mayReach is up to where the track may hand out: the ceiling on disk, but nothing while
+// a seek is not. A replay that a crash ends would else not be gone on with.
+func (t *track) mayReach() uint64 {
+	if t.seek {
+		return 0
+	}
+	return t.ceiling
 }
 
 func (c *Core) deliver(t *track, d groups.Delivery, b *Batch) {

@@ -173,7 +173,7 @@ func (ev Cleared) apply(c *Core) {
 // over any other that has no records.
 func (ev Purged) apply(c *Core) {
 	m := c.mdts[ev.MDT]
-	if m == nil {
+	if m == nil || m.epoch != ev.Epoch || m.clear.sent > ev.Cleared {
 		return
 	}
 	for _, t := range m.tracks {
@@ -206,7 +206,9 @@ func (ev Reset) apply(c *Core) {
 	m.epoch, m.lastRead, m.holes, m.recent = ev.Epoch, 0, nil, nil
 	m.clear = clearing{at: c.now}
 	for _, t := range m.tracks {
-		c.startAt(t, 0)
+		c.endTrack(t)
+		t.group.AddMDT(m.id, 0) // and no seek: what was to be skipped is another record now
+		c.beginTrack(t, 0)
 		t.durable, t.ceiling, t.before, t.wanted, t.lost = 0, 0, 0, 0, 0
 	}
 	c.emit(Restarted{MDT: m.id, Epoch: m.epoch})
@@ -220,13 +222,23 @@ func (ev Reset) apply(c *Core) {
 
 // startAt lets a group go on elsewhere: its leases in the MDT end.
 func (c *Core) startAt(t *track, index uint64) {
-	for _, s := range slices.Clone(t.Streams()) {
-		c.leaveFeed(s)
-	}
+	c.endTrack(t)
 	if err := t.group.Seek(t.mdt.id, index); err != nil {
 		panic(err) // the group has a track there, or t would not exist
 	}
+	c.beginTrack(t, index)
+}
+
+// endTrack lets go of a way through an MDT that will be another one.
+func (c *Core) endTrack(t *track) {
+	for _, s := range slices.Clone(t.Streams()) {
+		c.leaveFeed(s)
+	}
 	delete(c.tracks, t.Track)
+}
+
+// beginTrack takes over that other one. Its mark may be lower.
+func (c *Core) beginTrack(t *track, index uint64) {
 	t.Track = t.group.Track(t.mdt.id)
 	c.tracks[t.Track] = t
 	t.seek, t.sought = true, index

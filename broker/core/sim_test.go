@@ -2,13 +2,11 @@ package core
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"math/rand/v2"
+	"maps"
 	"slices"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/lcapd/lcapd/groups"
@@ -19,18 +17,11 @@ import (
 // docs/ordering-and-acks.md and the design promise. The oracle counts records: what
 // each group acknowledged, what the MDT holds, what is on disk.
 
-var (
-	seeds     = flag.Uint64("seeds", 2000, "how many seeds TestSimulation runs")
-	firstSeed = flag.Uint64("seed", 0, "the first of them")
-)
-
 // recordSize is what a made-up record weighs, in bytes.
 const recordSize = 100
 
 type world struct {
-	t    *testing.T
-	seed uint64
-	rng  *rand.Rand
+	rng  *dice
 	now  time.Time
 	cfg  Config
 	core *Core
@@ -47,7 +38,10 @@ type world struct {
 	// delivered notes what was delivered, by group, MDT and key, if it is not nil.
 	delivered map[string][]uint64
 	contents  map[*Batch][]uint64
-	most      int  // records in a batch
+	sending   map[*Batch]int // how many deliveries of it writers have
+	over      int            // for how long more was pinned than may be
+	most      int            // records in a batch
+	refused   groups.LeaseID
 	calm      bool // no more faults: everything must come to its end
 }
 
@@ -88,6 +82,10 @@ type worldGroup struct {
 	name  string
 	start map[groups.MDT]uint64
 	acked map[groups.MDT]map[uint64]bool
+	// excused are records that an operator passed over, passed those that must not come.
+	excused, passed map[groups.MDT]map[uint64]bool
+	paused          bool
+
 	moved bool // by a seek: what it acknowledged may come again
 	// model is what the members, sharing a data base, made of the records: the last one
 	// applied, by MDT and key. pardoned is up to where they need not have seen them.
@@ -102,6 +100,7 @@ type worldMember struct {
 	session string
 	open    []Deliver
 	ready   bool // was welcomed
+	heard   time.Time
 	// applied is up to where it applied each delivery that it has.
 	applied map[groups.LeaseID]uint64
 }
@@ -114,19 +113,19 @@ type disk struct {
 	broken bool
 }
 
-func newWorld(t *testing.T, seed uint64) *world {
-	rng := rand.New(rand.NewPCG(seed, 2))
+func newWorld(rng *dice) *world {
 	w := &world{
-		t: t, seed: seed, rng: rng, now: time.Unix(1000, 0), most: 10,
+		rng: rng, now: time.Unix(1000, 0), most: 10,
 		readers:  make(map[ReaderID]*worldReader),
 		groups:   make(map[string]*worldGroup),
 		contents: make(map[*Batch][]uint64),
+		sending:  make(map[*Batch]int),
 		disk:     disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState), mdts: make(map[groups.MDT]MDTState)},
 	}
 	w.cfg = Config{
-		Memory: int64(rng.IntN(60)*1500 + 1), Grant: int64(rng.IntN(60)*recordSize + 1), CatchUps: rng.IntN(3) + 1,
+		Memory: int64(rng.IntN([]int{60, 6}[rng.IntN(2)])*1500 + 1), Grant: int64(rng.IntN(60)*recordSize + 1), CatchUps: rng.IntN(3) + 1,
 		CeilingStep: uint64(rng.IntN(100) + 1), PersistEvery: 200 * time.Millisecond, ClearEvery: time.Second,
-		ClearAgain: time.Hour, HoleDelay: 2 * time.Second, RetryAfter: 3 * time.Second, Linger: time.Second,
+		ClearAgain: time.Hour, HoleDelay: 2 * time.Second, RetryAfter: 3 * time.Second, Linger: time.Duration(rng.IntN(3)) * time.Second,
 		Pinned: int64(rng.IntN(30) * 1500),
 	}
 	for i := range rng.IntN(3) + 1 {
@@ -139,11 +138,11 @@ func newWorld(t *testing.T, seed uint64) *world {
 	return w
 }
 
-func (m *worldMDT) grow(rng *rand.Rand, n int) {
+func (m *worldMDT) grow(rng *dice, n int) {
 	for range n {
 		m.last++
 		if rng.IntN(20) == 0 {
-			for range rng.IntN(3) {
+			for range rng.IntN(5) {
 				m.hidden = append(m.hidden, m.last) // it may become visible, or not
 				m.setKeys(rng)
 				m.last++
@@ -154,7 +153,7 @@ func (m *worldMDT) grow(rng *rand.Rand, n int) {
 	}
 }
 
-func (m *worldMDT) setKeys(rng *rand.Rand) {
+func (m *worldMDT) setKeys(rng *dice) {
 	keys := []groups.Slot{groups.Slot(rng.IntN(16) * 256)}
 	if rng.IntN(10) == 0 {
 		keys = append(keys, groups.Slot(rng.IntN(16)*256+1))
@@ -168,9 +167,15 @@ func (w *world) reveal(m *worldMDT) {
 	if len(m.hidden) == 0 {
 		return
 	}
-	i := w.rng.IntN(len(m.hidden))
-	index := m.hidden[i]
-	m.hidden = slices.Delete(m.hidden, i, i+1)
+	late := m.hidden // those that the live reading has passed, if there are some
+	if x := w.core.mdts[m.id]; x != nil {
+		late = slices.DeleteFunc(slices.Clone(late), func(i uint64) bool { return i > x.lastRead })
+	}
+	if len(late) == 0 {
+		late = m.hidden
+	}
+	index := late[w.rng.IntN(len(late))]
+	m.hidden = slices.DeleteFunc(m.hidden, func(i uint64) bool { return i == index })
 	if index <= m.gone() {
 		return
 	}
@@ -178,8 +183,8 @@ func (w *world) reveal(m *worldMDT) {
 	m.revealed[index] = true
 	at, _ := slices.BinarySearch(m.records, index)
 	m.records = slices.Insert(m.records, at, index)
-	for _, r := range w.readers {
-		if r.mdt == m && w.rng.IntN(2) == 0 {
+	for _, id := range w.readerIDs() {
+		if r := w.readers[id]; r.mdt == m && w.rng.IntN(2) == 0 {
 			r.blind[index] = true
 		}
 	}
@@ -225,6 +230,11 @@ func (w *world) start() {
 	for _, name := range sortedKeys(w.disk.groups) {
 		st.Groups = append(st.Groups, w.disk.groups[name])
 		w.know(name) // also one that was being deleted
+		g := w.groups[name]
+		g.paused = w.disk.groups[name].Paused
+		for id := range g.passed {
+			g.passed[id] = make(map[uint64]bool)
+		}
 	}
 	for _, key := range sortedKeys(w.disk.marks) {
 		st.Marks = append(st.Marks, w.disk.marks[key])
@@ -234,9 +244,14 @@ func (w *world) start() {
 	for _, m := range w.mdts {
 		if !m.removed {
 			w.seeReset(m)
-			w.step(Purged{MDT: m.id, To: m.purged})
+			w.purged(m)
 		}
 	}
+}
+
+// purged tells what Lustre dropped, as who looks for it finds it.
+func (w *world) purged(m *worldMDT) {
+	w.step(Purged{MDT: m.id, Epoch: m.epoch, To: m.purged, Cleared: w.core.mdts[m.id].clear.sent})
 }
 
 // seeReset is what lcapd finds when it compares the identities that it kept.
@@ -259,13 +274,10 @@ func (w *world) note(format string, args ...any) {
 	w.log = append(w.log, fmt.Sprintf(format, args...))
 }
 
-func (w *world) fail(format string, args ...any) {
-	w.t.Helper()
-	for _, line := range w.log[max(0, len(w.log)-1200):] {
-		w.t.Log(line)
-	}
-	w.t.Fatalf("seed %d: %s", w.seed, fmt.Sprintf(format, args...))
-}
+// failure ends a run.
+type failure string
+
+func (w *world) fail(format string, args ...any) { panic(failure(fmt.Sprintf(format, args...))) }
 
 // step applies an event and carries out what comes of it.
 func (w *world) step(ev Event) {
@@ -282,13 +294,17 @@ func (w *world) do(r Request) {
 }
 
 func (w *world) carryOut() {
-	for {
+	for rounds := 0; ; rounds++ {
+		if rounds > 1e5 {
+			w.fail("the work does not end")
+		}
 		more := w.core.Work(w.rng.IntN(8) + 1)
 		for _, out := range w.core.Outputs() {
 			w.output(out)
 		}
 		w.check()
 		if !more {
+			w.checkPinned()
 			return
 		}
 	}
@@ -331,9 +347,13 @@ func (w *world) output(out Output) {
 		w.welcome(o)
 	case Refuse:
 		w.note("refuse %d: %v", o.Peer, o.Err)
+		w.refused = o.Lease
 		w.members = slices.DeleteFunc(w.members, func(m *worldMember) bool { return m.id == o.Peer && !m.ready })
 	case Disconnect:
 		w.note("disconnect %d: %s", o.Peer, o.Reason)
+		if m := w.member(o.Peer); m != nil && strings.HasPrefix(o.Reason, "no heartbeat") && w.now.Sub(m.heard) < w.disk.groups[m.group].Config.Lease {
+			w.fail("member %d is sent away, and was heard %s ago", o.Peer, w.now.Sub(m.heard))
+		}
 		w.members = slices.DeleteFunc(w.members, func(m *worldMember) bool { return m.id == o.Peer })
 	case Persist:
 		w.persist(o)
@@ -450,8 +470,15 @@ func (w *world) deliver(d Deliver) {
 		w.fail("delivery up to %d, the ceiling on disk is %d", d.To, mark.Ceiling)
 	}
 	g := w.groups[m.group]
+	if g.paused {
+		w.fail("delivery to %s, which is paused", m.group)
+	}
 	for _, index := range w.covered(d) {
-		if g.acked[d.MDT][index] && !d.Late && d.Count == 1 && !d.MaybeRedelivered && index > w.mdts[d.MDT].purged && !w.mdts[d.MDT].again && !g.moved {
+		if g.passed[d.MDT][index] {
+			w.fail("record %d comes to %s, which was to pass over it", index, m.group)
+		}
+		again := g.acked[d.MDT][index] && !w.mdts[d.MDT].revealed[index] // else it may have come late before
+		if again && d.Count == 1 && !d.MaybeRedelivered && index > w.mdts[d.MDT].purged && !w.mdts[d.MDT].again && !g.moved {
 			w.fail("record %d was acknowledged by %s and comes again unmarked", index, m.group)
 		}
 		if index <= w.mdts[d.MDT].cleared {
@@ -466,10 +493,7 @@ func (w *world) deliver(d Deliver) {
 			}
 		}
 	}
-	if d.Late {
-		w.note("late: record %d", d.To)
-	}
-	w.note("deliver MDT %d (%d,%d] to %d of %s", d.MDT, d.From, d.To, m.id, m.group)
+	w.note("deliver MDT %d (%d,%d] to %d of %s, late %v", d.MDT, d.From, d.To, m.id, m.group, d.Late)
 	records := w.covered(d)
 	if len(records) > 0 || d.Whole() {
 		m.open = append(m.open, d)
@@ -482,7 +506,13 @@ func (w *world) deliver(d Deliver) {
 		}
 		w.later(lane, func() { w.step(ev) })
 	}
-	w.later(lane, func() { w.step(Sent{Peer: d.Member, Batch: d.Batch}) })
+	w.sending[d.Batch]++
+	w.later(lane, func() {
+		if w.sending[d.Batch]--; w.sending[d.Batch] == 0 {
+			delete(w.sending, d.Batch)
+		}
+		w.step(Sent{Peer: d.Member, Batch: d.Batch})
+	})
 }
 
 func (w *world) welcome(o Welcome) {
@@ -490,7 +520,7 @@ func (w *world) welcome(o Welcome) {
 	if m == nil {
 		return // it went away meanwhile
 	}
-	m.ready = true
+	m.ready, m.heard = true, w.now
 	if _, onDisk := w.disk.groups[m.group]; !onDisk {
 		w.fail("welcome to group %s, which is not on disk", m.group)
 	}
@@ -502,15 +532,21 @@ func (w *world) know(name string) {
 	if w.groups[name] != nil {
 		return
 	}
-	g := &worldGroup{name: name, start: make(map[groups.MDT]uint64), acked: make(map[groups.MDT]map[uint64]bool),
+	g := &worldGroup{name: name, paused: w.disk.groups[name].Paused,
+		excused: make(map[groups.MDT]map[uint64]bool), passed: make(map[groups.MDT]map[uint64]bool), start: make(map[groups.MDT]uint64), acked: make(map[groups.MDT]map[uint64]bool),
 		model: make(map[groups.MDT]map[groups.Slot]uint64), pardoned: make(map[groups.MDT]uint64)}
 	for _, m := range w.mdts {
 		g.model[m.id] = make(map[groups.Slot]uint64)
 		g.start[m.id] = w.disk.marks[markKey(name, m.id)].Mark
-		g.acked[m.id] = make(map[uint64]bool)
+		g.forget(m.id)
 		g.excuse(m)
 	}
 	w.groups[name] = g
+}
+
+// forget begins a new account of an MDT.
+func (g *worldGroup) forget(id groups.MDT) {
+	g.acked[id], g.excused[id], g.passed[id] = make(map[uint64]bool), make(map[uint64]bool), make(map[uint64]bool)
 }
 
 // excuse takes what Lustre purged for acknowledged: the group cannot get it any more.
@@ -549,10 +585,15 @@ func (w *world) compare() {
 			continue
 		}
 		for _, m := range w.mdts {
+			if !w.isFor(name, m.id) {
+				continue
+			}
 			last := make(map[groups.Slot]uint64)
 			for _, index := range m.records {
 				for _, key := range m.keys[index] {
-					last[key] = index
+					if !g.excused[m.id][index] || index == g.model[m.id][key] {
+						last[key] = index
+					}
 				}
 			}
 			for key, index := range last {
@@ -585,6 +626,9 @@ func (w *world) persist(o Persist) {
 
 func (d *disk) write(w *world, u Update) {
 	for _, name := range u.Deleted {
+		if _, ok := d.groups[name]; !ok {
+			w.fail("group %s is deleted, and is not there", name)
+		}
 		delete(d.groups, name)
 		delete(w.groups, name)
 		for _, m := range w.mdts {
@@ -613,6 +657,9 @@ func (d *disk) write(w *world, u Update) {
 		d.mdts[s.MDT] = s
 	}
 	for _, g := range u.Groups {
+		if old, ok := d.groups[g.Config.Name]; ok && (!slices.Equal(old.MDTs, g.MDTs) || old.Config != g.Config) {
+			w.fail("group %s becomes another one", g.Config.Name)
+		}
 		d.groups[g.Config.Name] = g
 	}
 	for _, s := range u.Marks {
@@ -620,10 +667,18 @@ func (d *disk) write(w *world, u Update) {
 		if old, ok := d.marks[key]; ok && s.Mark < old.Mark && s.Epoch == old.Epoch && !s.Seek {
 			w.fail("the mark of %s falls from %d to %d", key, old.Mark, s.Mark)
 		}
+		if old, ok := d.marks[key]; ok && s.Ceiling < old.Ceiling && s.Epoch == old.Epoch {
+			w.fail("the ceiling of %s falls from %d to %d", key, old.Ceiling, s.Ceiling)
+		}
+		if _, ok := d.groups[s.Group]; !ok || !w.isFor(s.Group, s.MDT) {
+			w.fail("a mark of %s, which is not to be", key)
+		}
+		if m := d.mdts[s.MDT]; m.Epoch == s.Epoch && s.Mark < m.Cleared {
+			w.fail("the mark of %s is %d, below the last clear %d", key, s.Mark, m.Cleared)
+		}
 		d.marks[key] = s
 	}
 	for _, g := range u.Groups {
-		delete(w.groups, g.Config.Name) // an earlier group of that name is another one
 		w.know(g.Config.Name)
 	}
 }
@@ -635,11 +690,14 @@ func (w *world) clear(o Clear) {
 		w.fail("illegal clear %d of MDT %d, whose last index is %d", o.Index, m.id, m.last)
 	}
 	for name, g := range w.groups {
+		if !w.isFor(name, m.id) {
+			continue
+		}
 		if on := w.disk.marks[markKey(name, m.id)]; o.Index > on.Mark || on.Epoch != m.epoch {
 			w.fail("clear %d of MDT %d, but on disk %s has %d", o.Index, m.id, name, on.Mark)
 		}
 		for _, index := range m.records {
-			if index > g.start[m.id] && index <= o.Index && !g.acked[m.id][index] {
+			if index > g.start[m.id] && index <= o.Index && !g.acked[m.id][index] && !g.excused[m.id][index] {
 				w.fail("clear %d of MDT %d, but %s, which starts at %d, has not acknowledged %d", o.Index, m.id, name, g.start[m.id], index)
 			}
 		}
@@ -672,15 +730,46 @@ func (w *world) check() {
 		}
 	}
 	allowed := w.cfg.Memory + int64(len(c.feeds))*(w.cfg.Grant+int64(w.most)*(recordSize+32)+640)
-	one := int64(w.most)*(recordSize+32) + 640
-	sending := int64(0) // one delivery each may be sent
-	for _, p := range w.pending {
-		if strings.HasPrefix(p.lane, "sent") {
-			sending++
+	if c.memory > allowed || c.memory < 0 || c.granted < 0 {
+		w.fail("%d bytes of batches are kept, %d granted, %d allowed", c.memory, c.granted, allowed)
+	}
+}
+
+// checkPinned adds up what is kept, and what only writers hold. Whoever holds too much
+// of that is to be cut before long.
+func (w *world) checkPinned() {
+	c := w.core
+	kept, pinned := int64(0), int64(0)
+	inWindow := make(map[*Batch]bool)
+	count := func(batches []*Batch) {
+		for _, b := range batches {
+			kept += b.Weight()
+			inWindow[b] = true
 		}
 	}
-	if c.memory > allowed || c.pinned > w.cfg.Pinned+sending*one || c.memory < 0 || c.granted < 0 || c.pinned < 0 {
-		w.fail("%d bytes of batches are kept, %d granted, %d allowed", c.memory, c.granted, allowed)
+	for _, m := range c.order {
+		count(m.live.batches)
+		count(m.late)
+		for _, f := range m.catchUps {
+			count(f.batches)
+		}
+	}
+	for b := range w.sending {
+		if !inWindow[b] {
+			pinned += b.Weight()
+		}
+	}
+	if kept != c.memory || pinned != c.pinned {
+		w.fail("%d bytes are kept and %d pinned, the core counts %d and %d", kept, pinned, c.memory, c.pinned)
+	}
+	w.over++
+	if pinned <= w.cfg.Pinned {
+		w.over = 0
+	}
+	for _, p := range c.peers {
+		if p.sends > 1 && w.over > 100 {
+			w.fail("%d bytes are pinned, and member %d, who has %d of them, is not cut", pinned, p.id, p.unsent)
+		}
 	}
 }
 
@@ -696,6 +785,9 @@ func (w *world) join(group, name, session string) {
 }
 
 func (w *world) die(m *worldMember) {
+	if m == nil {
+		return
+	}
 	w.note("member %d dies", m.id)
 	if n := len(m.open); n > 0 { // it had begun with them
 		i := w.rng.IntN(n)
@@ -708,7 +800,7 @@ func (w *world) die(m *worldMember) {
 // ack has the member process a delivery, up to somewhere, and say so. What it says
 // may be lost with the broker; the record counts as acknowledged by the group.
 func (w *world) ack(m *worldMember) {
-	if len(m.open) == 0 {
+	if m == nil || len(m.open) == 0 {
 		return
 	}
 	i := w.rng.IntN(min(3, len(m.open)))
@@ -728,6 +820,7 @@ func (w *world) ack(m *worldMember) {
 		m.open = slices.Delete(m.open, i, i+1)
 	}
 	w.note("member %d acks %d up to %d", m.id, d.Lease, upTo)
+	m.heard = w.now
 	w.step(Ack{Peer: m.id, Lease: d.Lease, UpTo: upTo})
 }
 
@@ -752,49 +845,129 @@ func (w *world) work(m *worldMember, i int, upTo uint64) {
 // crash is the end of lcapd: what was on its way is lost, or arrives all the same.
 func (w *world) crash() {
 	w.note("lcapd crashes")
+	w.sending = make(map[*Batch]int)
 	for _, p := range w.pending {
 		if (p.lane == "disk" || strings.HasPrefix(p.lane, "mdt")) && w.rng.IntN(2) == 0 {
 			w.core = New(w.cfg, State{}, w.now) // nobody hears the answer
 			p.do()
 		}
 	}
-	w.pending, w.members, w.stored = nil, nil, false
+	w.pending, w.members, w.stored, w.over = nil, nil, false, 0
 	w.readers = make(map[ReaderID]*worldReader)
 	w.start()
 }
 
-func (w *world) act() {
-	switch n := w.rng.IntN(100); {
-	case n < 3:
-		w.do(CreateGroup{GroupState{Config: w.groupConfig(), Start: Start(w.rng.IntN(2))}})
-	case n < 10:
+// acts is what can happen in a world, with how often it does. A script names them.
+var acts = []struct {
+	name   string
+	weight int
+	do     func(w *world)
+}{
+	{"create", 3, func(w *world) {
+		w.do(CreateGroup{GroupState{Config: w.groupConfig(), Start: Start(w.rng.IntN(2)), MDTs: w.someMDTs()}})
+	}},
+	{"join", 7, func(w *world) {
 		w.join(fmt.Sprintf("g%d", w.rng.IntN(3)), fmt.Sprintf("m%d", w.rng.IntN(4)), "s")
-	case n < 12 && len(w.members) > 0:
-		w.die(w.members[w.rng.IntN(len(w.members))])
-	case n < 13:
-		w.crash()
-	case n < 15:
-		w.mdts[w.rng.IntN(len(w.mdts))].grow(w.rng, w.rng.IntN(30))
-	case n < 16 && w.rng.IntN(3) > 0:
-		w.reveal(w.mdts[w.rng.IntN(len(w.mdts))])
-	case n < 16:
-		w.disk.broken = !w.disk.broken
-	case n < 17:
-		w.deleteGroup()
-	case n < 18 && w.rng.IntN(2) == 0:
-		w.seek()
-	case n < 18:
-		w.upset(w.mdts[w.rng.IntN(len(w.mdts))])
-	case n < 25:
-		w.tick(time.Duration(w.rng.IntN(1500)) * time.Millisecond)
-	case n < 50:
-		w.readSome()
-	case n < 65:
-		w.credit()
-	case n < 85 && len(w.members) > 0:
-		w.ack(w.members[w.rng.IntN(len(w.members))])
-	default:
-		w.arrive()
+	}},
+	{"die", 2, func(w *world) { w.die(w.anyMember()) }},
+	{"crash", 1, (*world).crash},
+	{"grow", 2, func(w *world) { w.mdts[w.rng.IntN(len(w.mdts))].grow(w.rng, w.rng.IntN(30)) }},
+	{"reveal", 4, func(w *world) { w.reveal(w.mdts[w.rng.IntN(len(w.mdts))]) }},
+	{"break", 1, func(w *world) { w.disk.broken = !w.disk.broken && w.rng.IntN(3) == 0 }},
+	{"delete", 1, (*world).deleteGroup},
+	{"seek", 1, (*world).seek},
+	{"skip", 1, (*world).skip},
+	{"pause", 1, (*world).pause},
+	{"upset", 1, func(w *world) { w.upset(w.mdts[w.rng.IntN(len(w.mdts))]) }},
+	{"tick", 7, func(w *world) { w.tick(time.Duration(w.rng.IntN(1500)) * time.Millisecond) }},
+	{"read", 25, (*world).readSome},
+	{"credit", 15, (*world).credit},
+	{"ack", 20, func(w *world) { w.ack(w.anyMember()) }},
+	{"nack", 2, func(w *world) { w.nack(w.anyMember()) }},
+	{"heartbeat", 1, func(w *world) { w.heartbeat(w.anyMember()) }},
+	{"arrive", 15, (*world).arrive},
+}
+
+// anyMember returns one of the members, or nil.
+func (w *world) anyMember() *worldMember {
+	if len(w.members) == 0 {
+		return nil
+	}
+	return w.members[w.rng.IntN(len(w.members))]
+}
+
+// someMDTs says for which MDTs a group is to be: all, as a rule.
+func (w *world) someMDTs() (list []groups.MDT) {
+	if w.rng.IntN(4) != 0 {
+		return nil
+	}
+	for _, m := range w.mdts {
+		if !m.removed && w.rng.IntN(2) == 0 {
+			list = append(list, m.id)
+		}
+	}
+	return list
+}
+
+// isFor tells whether a group is for an MDT.
+func (w *world) isFor(group string, id groups.MDT) bool {
+	set := w.disk.groups[group].MDTs
+	return set == nil || slices.Contains(set, id)
+}
+
+// skip has an operator pass over a record: the group need not get it any more, and will
+// not, as long as lcapd runs and nobody seeks.
+func (w *world) skip() {
+	m := w.mdts[w.rng.IntN(len(w.mdts))]
+	name := fmt.Sprintf("g%d", w.rng.IntN(3))
+	g := w.groups[name]
+	if inCore := w.core.groups[name]; g == nil || inCore == nil || !inCore.onDisk || m.removed || len(m.records) == 0 {
+		return
+	}
+	index := m.records[w.rng.IntN(len(m.records))]
+	w.note("skip %d of MDT %d for %s", index, m.id, name)
+	if w.core.Do(Skip{Group: name, MDT: m.id, Index: index}) == nil {
+		g.excused[m.id][index] = true
+		g.passed[m.id][index] = !m.revealed[index] // when the mark is past a hole, that is forgotten
+	}
+	w.carryOut()
+}
+
+// pause has an operator stop a group, or let it go on.
+func (w *world) pause() {
+	name := fmt.Sprintf("g%d", w.rng.IntN(3))
+	g := w.groups[name]
+	if inCore := w.core.groups[name]; g != nil && inCore != nil && inCore.onDisk {
+		g.paused = w.rng.IntN(2) == 0
+		w.note("pause %s: %v", name, g.paused)
+		w.do(PauseGroup{Group: name, Paused: g.paused})
+	}
+}
+
+// nack has a member give back what it was handed out, where it knows what that is: in
+// the distribution fid it may have been more than one lane's.
+func (w *world) nack(m *worldMember) {
+	if m == nil || len(m.open) == 0 || w.disk.groups[m.group].Config.Distribution == groups.ByFID {
+		return
+	}
+	d := m.open[w.rng.IntN(len(m.open))]
+	all := w.disk.groups[m.group].Config.Distribution == groups.ByMDT && !d.Late
+	had := slices.Clone(m.open)
+	w.note("member %d nacks %d", m.id, d.Lease)
+	m.heard = w.now
+	w.refused = 0
+	w.step(Nack{Peer: m.id, Lease: d.Lease, From: d.From + 1, Delay: time.Duration(w.rng.IntN(2000)) * time.Millisecond})
+	all = all && w.refused != d.Lease // else the lease had ended, and the others go on
+	m.open = slices.DeleteFunc(m.open, func(x Deliver) bool {
+		isOld := slices.ContainsFunc(had, func(y Deliver) bool { return y.Lease == x.Lease })
+		return x.Lease == d.Lease || all && isOld && x.MDT == d.MDT && !x.Late
+	})
+}
+
+func (w *world) heartbeat(m *worldMember) {
+	if m != nil && m.ready {
+		m.heard = w.now
+		w.step(Heartbeat{Peer: m.id})
 	}
 }
 
@@ -803,17 +976,22 @@ func (w *world) seek() {
 	m := w.mdts[w.rng.IntN(len(w.mdts))]
 	name := fmt.Sprintf("g%d", w.rng.IntN(3))
 	g := w.groups[name]
-	if inCore := w.core.groups[name]; g == nil || m.removed || inCore == nil || !inCore.onDisk {
+	if inCore := w.core.groups[name]; g == nil || m.removed || inCore == nil || !inCore.onDisk || !w.isFor(name, m.id) {
 		return
 	}
 	to := w.core.mdts[m.id].clear.reserved
-	to += uint64(w.rng.IntN(int(w.core.mdts[m.id].lastRead-to) + 1))
+	if last := w.core.mdts[m.id].lastRead; w.rng.IntN(3) == 0 {
+		to = last // above all holes
+	} else {
+		to += uint64(w.rng.IntN(int(last-to) + 1))
+	}
 	g.pardon(m, to)
 	w.note("seek %s in MDT %d to %d", name, m.id, to)
 	g.moved = true
 	for index := range to {
 		g.acked[m.id][index+1] = true // visible or not
 	}
+	g.passed[m.id] = make(map[uint64]bool)
 	for _, x := range w.members {
 		if x.group == name {
 			x.open = slices.DeleteFunc(x.open, func(d Deliver) bool { return d.MDT == m.id })
@@ -832,6 +1010,9 @@ func (w *world) upset(m *worldMDT) {
 	case 2:
 		if !m.removed {
 			w.note("remove MDT %d", m.id)
+			for _, g := range w.groups {
+				g.passed[m.id] = make(map[uint64]bool)
+			}
 			m.removed, m.again = true, true
 			w.do(RemoveMDT{MDT: m.id})
 			w.closed(m)
@@ -848,7 +1029,8 @@ func (w *world) reset(m *worldMDT) {
 	m.records, m.hidden, m.last, m.cleared, m.purged = nil, nil, 0, 0, 0
 	m.grow(w.rng, w.rng.IntN(50)+1)
 	for _, g := range w.groups {
-		g.start[m.id], g.acked[m.id] = 0, make(map[uint64]bool)
+		g.start[m.id] = 0
+		g.forget(m.id)
 		g.model[m.id], g.pardoned[m.id] = make(map[groups.Slot]uint64), 0
 	}
 	for _, x := range w.members {
@@ -867,7 +1049,7 @@ func (w *world) purge(m *worldMDT, to uint64) {
 		g.excuse(m)
 	}
 	if !m.removed {
-		w.step(Purged{MDT: m.id, To: m.purged})
+		w.purged(m)
 	}
 }
 
@@ -897,14 +1079,11 @@ func (w *world) add(m *worldMDT) {
 func (w *world) groupConfig() groups.Config {
 	return groups.Config{
 		Name: fmt.Sprintf("g%d", w.rng.IntN(3)), Distribution: groups.Distribution(w.rng.IntN(3)),
-		InFlight: int64(w.rng.IntN(100)*recordSize + 5), Lease: time.Hour,
+		InFlight: int64(w.rng.IntN(100)*recordSize + 5), Lease: []time.Duration{time.Hour, time.Hour, 4 * time.Second}[w.rng.IntN(3)],
 	}
 }
 
 func (w *world) deleteGroup() {
-	if w.rng.IntN(3) != 0 {
-		return
-	}
 	name := fmt.Sprintf("g%d", w.rng.IntN(3))
 	w.members = slices.DeleteFunc(w.members, func(m *worldMember) bool { return m.group == name && !m.ready })
 	delete(w.groups, name) // from here on it holds nothing back
@@ -915,25 +1094,27 @@ func (w *world) deleteGroup() {
 func (w *world) tick(d time.Duration) {
 	w.now = w.now.Add(d)
 	w.step(Tick{Now: w.now})
+	for _, m := range w.members {
+		if lease := w.disk.groups[m.group].Config.Lease; m.ready && w.groups[m.group] != nil && w.now.Sub(m.heard) > lease {
+			w.fail("member %d was silent for %s, and is still there", m.id, w.now.Sub(m.heard))
+		}
+	}
 }
 
 func (w *world) readSome() {
-	ids := make([]ReaderID, 0, len(w.readers))
-	for id := range w.readers {
-		ids = append(ids, id)
+	if ids := w.readerIDs(); len(ids) > 0 {
+		w.read(w.readers[ids[w.rng.IntN(len(ids))]])
 	}
-	if len(ids) == 0 {
-		return
-	}
-	slices.Sort(ids)
-	w.read(w.readers[ids[w.rng.IntN(len(ids))]])
 }
+
+func (w *world) readerIDs() []ReaderID { return slices.Sorted(maps.Keys(w.readers)) }
 
 func (w *world) credit() {
 	if len(w.members) == 0 {
 		return
 	}
 	if m := w.members[w.rng.IntN(len(w.members))]; m.ready {
+		m.heard = w.now
 		w.step(Credit{Peer: m.id, Batches: w.rng.IntN(4) + 1, Bytes: 1 << 20})
 	}
 }
@@ -947,6 +1128,12 @@ func (w *world) finish() {
 			w.add(m)
 			w.do(Restart{MDT: m.id})
 		}
+		for _, name := range sortedKeys(w.groups) {
+			if g := w.groups[name]; g.paused {
+				g.paused = false
+				w.do(PauseGroup{Group: name})
+			}
+		}
 		w.tick(500 * time.Millisecond)
 		for range 20 {
 			w.readSome()
@@ -959,6 +1146,7 @@ func (w *world) finish() {
 		}
 		for _, m := range slices.Clone(w.members) {
 			if m.ready {
+				m.heard = w.now
 				w.step(Credit{Peer: m.id, Batches: 1, Bytes: 1 << 20})
 				w.ack(m)
 			}
@@ -977,8 +1165,10 @@ func (w *world) complete() bool {
 		return true
 	}
 	for _, m := range w.mdts {
-		if m.gone() < m.last {
-			return false
+		for name := range w.groups {
+			if m.gone() < m.last && w.isFor(name, m.id) {
+				return false
+			}
 		}
 	}
 	return true
@@ -1000,19 +1190,5 @@ func (w *world) describe() {
 	}
 	for _, m := range w.members {
 		w.note("member %d of %s ready %v open %d", m.id, m.group, m.ready, len(m.open))
-	}
-}
-
-func runWorld(t *testing.T, seed uint64) {
-	w := newWorld(t, seed)
-	for range w.rng.IntN(400) + 100 {
-		w.act()
-	}
-	w.finish()
-}
-
-func TestSimulation(t *testing.T) {
-	for seed := range *seeds {
-		runWorld(t, *firstSeed+seed)
 	}
 }

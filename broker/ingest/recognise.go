@@ -30,50 +30,46 @@ type Finding struct {
 // else may clear them. It does not wait for anything. It goes by:
 //
 //   - a record known by its index that is another one now: a reset;
-//   - one that is gone while older ones are there: the MDT lost its end: a reset, as
-//     the index will be issued again;
-//   - one that is gone and nothing older is there: a purge;
-//   - a first record below the last known one that is younger than it: a reset.
+//   - one that is gone while an older one is there: the MDT lost its end: a reset, as
+//     the index will be issued again. Records go in their order, whoever clears them, so
+//     this holds for those that were cleared, too;
+//   - one that is gone, was not cleared, and nothing older is there: a purge.
 func Recognise(ctx context.Context, open Opener, known []core.RecordID, cleared uint64) (Finding, error) {
 	if len(known) == 0 {
 		return Finding{}, nil
 	}
 	last := known[len(known)-1]
-	first, err := firstRecord(ctx, open)
-	switch {
-	case err != nil:
-		return Finding{}, err
-	case first.Index != 0 && first.Index <= last.Index && first.Time > last.Time:
-		return Finding{Reset: true}, nil
-	}
 	shown := make(map[uint64]core.RecordID)
-	lowest := uint64(0)
-	err = look(ctx, open, known[0].Index, func(id core.RecordID) bool {
-		if lowest == 0 {
-			lowest = id.Index
-		}
+	err := look(ctx, open, known[0].Index, func(id core.RecordID) bool {
 		shown[id.Index] = id
 		return id.Index < last.Index
 	})
 	if err != nil {
 		return Finding{}, err
 	}
-	return compare(shown, lowest, known, cleared), nil
+	// Only now: what is still there is older than anything that was cleared meanwhile.
+	first, err := firstRecord(ctx, open)
+	if err != nil {
+		return Finding{}, err
+	}
+	return compare(shown, first.Index, known, cleared), nil
 }
 
-// compare draws the conclusion from what an MDT shows from the first known record on.
-func compare(shown map[uint64]core.RecordID, lowest uint64, known []core.RecordID, cleared uint64) Finding {
+// compare draws the conclusion from what an MDT shows from the first known record on,
+// and from the index of its first record, 0 if there is none.
+func compare(shown map[uint64]core.RecordID, first uint64, known []core.RecordID, cleared uint64) Finding {
 	var f Finding
 	for _, id := range known {
 		now, isShown := shown[id.Index]
 		switch {
 		case isShown && now != id:
 			return Finding{Reset: true}
-		case isShown || id.Index <= cleared:
-		case lowest != 0 && lowest < id.Index:
-			return Finding{Reset: true} // older ones are there, so it was not purged
-		case lowest != 0:
-			f.PurgedTo = lowest - 1
+		case isShown:
+		case first != 0 && first < id.Index:
+			return Finding{Reset: true}
+		case id.Index <= cleared:
+		case first != 0:
+			f.PurgedTo = first - 1
 		default:
 			f.PurgedTo = id.Index
 		}

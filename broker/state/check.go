@@ -22,8 +22,9 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
 }
 
-// checkName refuses what cannot be part of a key.
-func checkName(what, name string) error {
+// CheckName refuses what cannot be the name of a group, an MDT or a user: [ErrInvalid].
+// what says which of them it is.
+func CheckName(what, name string) error {
 	switch {
 	case name == "":
 		return invalid("the %s has no name", what)
@@ -44,14 +45,14 @@ func checkText(what, text string) error {
 }
 
 func checkIdentity(id Identity) error {
-	if err := checkName("file system", id.FileSystem); err != nil {
+	if err := CheckName("file system", id.FileSystem); err != nil {
 		return err
 	}
 	return checkText("id", id.ID)
 }
 
 func checkGroup(g Group) error {
-	if err := checkName("group", g.Name); err != nil {
+	if err := CheckName("group", g.Name); err != nil {
 		return err
 	}
 	if g.Start != Latest && g.Start != Earliest {
@@ -61,7 +62,7 @@ func checkGroup(g Group) error {
 		return invalid("group %s: unknown distribution %v", g.Name, g.Distribution)
 	}
 	for _, mdt := range g.MDTs {
-		if err := checkName("MDT", mdt); err != nil {
+		if err := CheckName("MDT", mdt); err != nil {
 			return fmt.Errorf("group %s: %w", g.Name, err)
 		}
 	}

@@ -133,10 +133,10 @@ func (d *draft) apply(u Update) error {
 }
 
 func (d *draft) putUpstream(x Upstream) error {
-	if err := checkName("MDT", x.MDT); err != nil {
+	if err := CheckName("MDT", x.MDT); err != nil {
 		return err
 	}
-	if err := checkName("user of MDT "+x.MDT, x.User); err != nil {
+	if err := CheckName("user of MDT "+x.MDT, x.User); err != nil {
 		return err
 	}
 	d.put(place{bucketUpstream, x.MDT}, []byte(x.User))

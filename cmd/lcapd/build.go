@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/lcapd/lcapd/broker"
@@ -37,6 +41,8 @@ type daemon struct {
 	broker    *broker.Broker
 	serve     *serve.Server
 	server    *transport.Server
+	http      net.Listener // nil for none
+	refusals  *prometheus.CounterVec
 }
 
 // workload is a producer and where it appends to.
@@ -49,16 +55,16 @@ type workload struct {
 
 // build builds a daemon. What it has opened when it fails is closed.
 func build(ctx context.Context, cfg *config.Config, log zerolog.Logger) (d *daemon, err error) {
-	d = &daemon{cfg: cfg, log: log}
+	d = &daemon{cfg: cfg, log: log, refusals: newRefusals()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
 	if len(cfg.Upstream) == 0 {
-		return d, usageError{errors.New("no MDT is configured: add one under upstream")}
+		return d, usageError{errNoUpstream}
 	}
-	if d.store, err = state.Open(cfg.State); err != nil {
+	if d.store, err = openState(ctx, cfg.State); err != nil {
 		return d, stateError(cfg.State, err)
 	}
 	snapshot, err := d.store.Load()
@@ -66,7 +72,7 @@ func build(ctx context.Context, cfg *config.Config, log zerolog.Logger) (d *daem
 		return d, stateError(cfg.State, err)
 	}
 	d.id = snapshot.Identity.ID
-	if err := agree(cfg, snapshot); err != nil {
+	if err := errors.Join(agree(cfg, snapshot)...); err != nil {
 		return d, usageError{err}
 	}
 	if d.bell, err = llog.NewBell(); err != nil {
@@ -79,12 +85,63 @@ func build(ctx context.Context, cfg *config.Config, log zerolog.Logger) (d *daem
 	d.broker = broker.New(d.brokerOptions(mdts))
 	d.serve = serve.New(serve.Options{
 		Broker: d.broker, ID: d.id, Version: version, Heartbeat: cfg.Heartbeat, MaxFrame: int(cfg.Limits.Frame), Log: log,
+		Count: func(what string) { d.refusals.WithLabelValues(what).Inc() },
 	})
-	d.server, err = transport.Listen(d.transportOptions(), endpoints(cfg)...)
-	if errors.Is(err, transport.ErrAddressInUse) {
-		err = usageError{fmt.Errorf("%w: is another lcapd running? otherwise change listen in the configuration", err)}
+	if d.server, err = transport.Listen(d.transportOptions(), endpoints(cfg)...); err != nil {
+		return d, usageError{listenError(err)}
 	}
-	return d, err
+	if d.http, err = listenHTTP(cfg); err != nil {
+		return d, usageError{err}
+	}
+	return d, nil
+}
+
+var errNoUpstream = errors.New("no MDT is configured: add one under upstream; 'lcapd config' shows how")
+
+// listenError says what to do about an address that cannot be served.
+func listenError(err error) error {
+	remedy := "change listen in the configuration"
+	switch {
+	case errors.Is(err, transport.ErrAddressInUse):
+		remedy = "is another lcapd running? otherwise " + remedy
+	case errors.Is(err, fs.ErrNotExist):
+		remedy = "make the directory, or " + remedy
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "let lcapd write there, or " + remedy
+	}
+	return fmt.Errorf("%w; %s", err, remedy)
+}
+
+// listenHTTP opens the address of metrics, if there is one.
+func listenHTTP(cfg *config.Config) (net.Listener, error) {
+	if cfg.HTTP == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", cfg.HTTP)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("http %s: address in use; is another lcapd running? otherwise change http in the configuration", cfg.HTTP)
+	case err != nil:
+		return nil, fmt.Errorf("http %s: %w; change http in the configuration", cfg.HTTP, err)
+	}
+	return l, nil
+}
+
+// openState opens the state. Who is killed takes a moment to be gone: so long it waits for
+// a state that is in use.
+func openState(ctx context.Context, dir string) (s *state.Store, err error) {
+	const patience, between = 2 * time.Second, 50 * time.Millisecond
+	for end := time.Now().Add(patience); ; {
+		s, err = state.Open(dir)
+		if !errors.Is(err, state.ErrLocked) || time.Now().After(end) {
+			return s, err
+		}
+		select {
+		case <-time.After(between):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // close gives back what was opened. It comes last.
@@ -92,6 +149,9 @@ func (d *daemon) close() error {
 	var errs []error
 	if d.server != nil {
 		d.server.Close()
+	}
+	if d.http != nil {
+		_ = d.http.Close() // the HTTP server may have done it
 	}
 	for _, w := range d.workloads {
 		errs = append(errs, w.to.Close())
@@ -223,8 +283,17 @@ func endpoints(cfg *config.Config) []transport.Endpoint {
 	return list
 }
 
-// agree compares the groups of the configuration with those that are stored.
-func agree(cfg *config.Config, snapshot state.Snapshot) error {
+// agree compares the configuration with what is stored, and returns all differences that
+// must not be.
+func agree(cfg *config.Config, snapshot state.Snapshot) (differ []error) {
+	for _, u := range cfg.Upstream {
+		for _, is := range snapshot.Identity.Upstream {
+			if is.MDT == u.MDT && is.User != userOf(u) {
+				differ = append(differ, fmt.Errorf("%s: the state says that lcapd is its changelog user %s, the configuration %s; what was acknowledged as the one says nothing about the other: change the configuration, or begin anew with another state directory",
+					u.MDT, is.User, userOf(u)))
+			}
+		}
+	}
 	for _, want := range cfg.Groups {
 		for _, g := range snapshot.Groups {
 			if g.Name != want.Name {
@@ -232,12 +301,12 @@ func agree(cfg *config.Config, snapshot state.Snapshot) error {
 			}
 			is := fmt.Sprintf("%s from %s for %s", g.Distribution, g.Start, mdtsOf(g.MDTs))
 			if wants := fmt.Sprintf("%s from %s for %s", want.Distribution, want.Start, mdtsOf(want.MDTs)); is != wants {
-				return fmt.Errorf("group %s: the state says %s, the configuration %s; change the configuration, or delete the group and with it its place: lcapcli groups delete %s",
-					g.Name, is, wants, g.Name)
+				differ = append(differ, fmt.Errorf("group %s: the state says %s, the configuration %s; change the configuration or, to give up the place of the group, leave it out there, start lcapd, and then: lcapcli groups delete %s",
+					g.Name, is, wants, g.Name))
 			}
 		}
 	}
-	return nil
+	return differ
 }
 
 func mdtsOf(names []string) string {

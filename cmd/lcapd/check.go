@@ -9,6 +9,7 @@ import (
 	"github.com/lcapd/lcapd/broker/state"
 	"github.com/lcapd/lcapd/config"
 	"github.com/lcapd/lcapd/llog"
+	"github.com/lcapd/lcapd/transport"
 	"github.com/lcapd/lcapd/upstream"
 )
 
@@ -27,15 +28,25 @@ func newCheck(file *string) *cobra.Command {
 			say := func(what string, err error) {
 				if err != nil {
 					failed++
-					fmt.Fprintf(cmd.OutOrStdout(), "%s: %v\n", what, err)
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", what, oneLine(err))
 					return
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", what)
 			}
 			say(*file, nil)
-			say("state "+cfg.State, checkState(cfg))
+			inUse := false
+			for _, err := range checkState(cfg) {
+				inUse = inUse || errors.Is(err, state.ErrLocked)
+				say("state", err)
+			}
+			if !inUse { // else it is that lcapd that has them
+				for _, e := range endpoints(cfg) {
+					say("listen", checkListen(e))
+				}
+				say("http", checkHTTP(cfg))
+			}
 			if len(cfg.Upstream) == 0 {
-				say("upstream", errors.New("no MDT is configured"))
+				say("upstream", errNoUpstream)
 			}
 			for _, u := range cfg.Upstream {
 				say(fmt.Sprintf("%s (%s)", u.MDT, u.Driver), checkUpstream(u))
@@ -48,14 +59,38 @@ func newCheck(file *string) *cobra.Command {
 	}
 }
 
-// checkState looks whether lcapd would start with the state.
-func checkState(cfg *config.Config) error {
+// checkState looks whether lcapd would start with the state. One nil says that it would.
+func checkState(cfg *config.Config) []error {
 	s, err := state.Open(cfg.State)
 	if err != nil {
-		return err
+		return []error{err}
 	}
 	snapshot, err := s.Load()
-	return errors.Join(err, agree(cfg, snapshot), s.Close())
+	if err = errors.Join(err, s.Close()); err != nil {
+		return []error{err}
+	}
+	if differ := agree(cfg, snapshot); len(differ) > 0 {
+		return differ
+	}
+	return []error{nil}
+}
+
+// checkListen looks whether an address can be served.
+func checkListen(e transport.Endpoint) error {
+	s, err := transport.Listen(transport.Options{}, e)
+	if err != nil {
+		return listenError(err)
+	}
+	s.Close()
+	return nil
+}
+
+func checkHTTP(cfg *config.Config) error {
+	l, err := listenHTTP(cfg)
+	if l != nil {
+		err = l.Close()
+	}
+	return err
 }
 
 // checkUpstream looks whether the MDT can be read as the user.

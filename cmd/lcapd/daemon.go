@@ -20,6 +20,10 @@ import (
 
 // runDaemon runs lcapd with a configuration file until ctx ends.
 func runDaemon(ctx context.Context, file string, stderr io.Writer) error {
+	// From the start to the end: by default a hang-up would end us.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	cfg, err := config.Load(file)
 	if err != nil {
 		return err
@@ -36,7 +40,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var reloading sync.WaitGroup
-	reloading.Go(func() { d.reloadOnHangup(ctx, file) })
+	reloading.Go(func() { d.reloadOnHangup(ctx, file, hangups) })
 	defer reloading.Wait()
 	defer stop()
 	return d.run(ctx)
@@ -64,25 +68,25 @@ func (d *daemon) run(ctx context.Context) error {
 	for _, w := range d.workloads {
 		started.Go(func() { d.produce(parts, w) })
 	}
-	err := d.makeGroups(parts)
-	if err == nil {
+	err := d.makeGroups(ctx)
+	switch {
+	case err == nil:
 		serving.Go(func() { d.server.Run(served, d.serve) })
-		err = d.serveHTTP(served, &serving)
-	}
-	if err == nil {
+		d.serveHTTP(served, &serving)
 		d.sayReady()
 		select {
 		case <-ctx.Done():
 			d.drain(parts)
 		case <-parts.Done():
-			err = context.Cause(parts)
 		}
+	case ctx.Err() != nil:
+		err = nil // told to stop before it was ready
 	}
 	endServing()
 	serving.Wait()
 	end(nil)
 	started.Wait()
-	err = firstOf(err, <-brokerEnded, d.close())
+	err = firstOf(<-brokerEnded, err, d.close()) // when the broker has failed the rest follows from that
 	d.log.Info().AnErr("error", err).Msg("lcapd has stopped")
 	return err
 }
@@ -115,13 +119,17 @@ func (d *daemon) sayReady() {
 	for _, g := range d.cfg.Groups {
 		groups = append(groups, g.Name)
 	}
-	d.log.Info().Str("version", version).Strs("addresses", d.server.Addrs()).Str("http", d.cfg.HTTP).
+	http := ""
+	if d.http != nil {
+		http = d.http.Addr().String()
+	}
+	d.log.Info().Str("version", version).Strs("addresses", d.server.Addrs()).Str("http", http).
 		Strs("mdts", mdts).Strs("groups", groups).Str("state", d.cfg.State).Msg("lcapd is ready")
 }
 
 // drain gives members the time to acknowledge what they have.
 func (d *daemon) drain(ctx context.Context) {
-	d.log.Info().Dur("patience", d.cfg.Shutdown).Msg("lcapd ends: nothing more is handed out")
+	d.log.Info().Stringer("patience", d.cfg.Shutdown).Msg("lcapd ends: nothing more is handed out")
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.Shutdown)
 	defer cancel()
 	if err := d.broker.Drain(ctx); err != nil && !errors.Is(err, broker.ErrStopped) {
@@ -141,10 +149,7 @@ func (d *daemon) produce(ctx context.Context, w workload) {
 
 // reloadOnHangup reads the configuration again at each SIGHUP, takes over what can
 // change while lcapd runs, and says what cannot.
-func (d *daemon) reloadOnHangup(ctx context.Context, file string) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+func (d *daemon) reloadOnHangup(ctx context.Context, file string, hangups <-chan os.Signal) {
 	running := d.cfg
 	for {
 		select {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -17,17 +16,15 @@ import (
 )
 
 // serveHTTP serves metrics, health and status until ctx ends.
-func (d *daemon) serveHTTP(ctx context.Context, started *sync.WaitGroup) error {
-	if d.cfg.HTTP == "" {
-		return nil
+func (d *daemon) serveHTTP(ctx context.Context, started *sync.WaitGroup) {
+	if d.http == nil {
+		return
 	}
-	listener, err := net.Listen("tcp", d.cfg.HTTP)
-	if err != nil {
-		return usageError{err}
+	server := &http.Server{
+		Handler: d.handler(), ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}
-	server := &http.Server{Handler: d.handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
 	started.Go(func() {
-		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(d.http); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			d.log.Error().Err(err).Msg("metrics are no longer served")
 		}
 	})
@@ -35,7 +32,6 @@ func (d *daemon) serveHTTP(ctx context.Context, started *sync.WaitGroup) error {
 		<-ctx.Done()
 		_ = server.Close() // who is reading metrics reads them again
 	})
-	return nil
 }
 
 // handler serves:
@@ -46,7 +42,7 @@ func (d *daemon) serveHTTP(ctx context.Context, started *sync.WaitGroup) error {
 //	/status   what lcapcli status shows, as JSON
 func (d *daemon) handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{d})
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), d.refusals, &collector{d})
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {

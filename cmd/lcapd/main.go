@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -34,11 +35,28 @@ const (
 var version = "dev"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() { // for as long as the program
+		<-signals
+		giveBack(signals)
+		cancel()
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// giveBack has further signals end the program at once. It comes before anybody sees that
+// the program ends, so that no second signal is lost.
+func giveBack(signals chan os.Signal) {
+	signal.Stop(signals)
+	select {
+	case second := <-signals:
+		if s, ok := second.(syscall.Signal); ok {
+			_ = syscall.Kill(os.Getpid(), s) // it cannot fail: we may signal ourselves
+		}
+	default:
+	}
 }
 
 // usageError is an error that starting again does not mend.
@@ -61,12 +79,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, bad) // one line for each mistake
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "lcapd: %v\n", err)
+	fmt.Fprintf(stderr, "lcapd: %s\n", oneLine(err))
 	if errors.As(err, new(usageError)) {
 		return exitUsage
 	}
 	return exitFailed
 }
+
+// oneLine is an error in one line, also when it is several together.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func newRoot() *cobra.Command {
 	var file string
@@ -89,7 +110,9 @@ func newRoot() *cobra.Command {
 	}
 	root.SetVersionTemplate("lcapd {{.Version}}\n")
 	root.PersistentFlags().StringVarP(&file, "config", "c", "", "the configuration: YAML, or what the file's ending says")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newInit(&file), newCheck(&file), newConfig(), newDemo())
 	return root

@@ -41,6 +41,18 @@ var (
 	descEnded     = desc("connections_cut_total", "Connections refused or cut, by reason.", "reason")
 )
 
+// newRefusals counts what peers are refused: a series for each code, from the start.
+func newRefusals() *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lcapd_refusals_total", Help: "Errors that peers were told, by code; sent-away: members whose membership was ended.",
+	}, []string{"code"})
+	for _, code := range wire.Codes {
+		c.WithLabelValues(string(code))
+	}
+	c.WithLabelValues("sent-away")
+	return c
+}
+
 // Describe implements [prometheus.Collector].
 func (c *collector) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, to) }
 

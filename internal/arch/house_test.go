@@ -151,7 +151,7 @@ func goFiles(dir string) ([]string, error) {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (ignored || base == "testdata"):
+		case entry.IsDir() && (ignored || base == "testdata" || name != "." && isModule(tree, name)):
 			return fs.SkipDir
 		case !entry.IsDir() && !ignored && path.Ext(name) == ".go":
 			found = append(found, name)
@@ -159,6 +159,12 @@ func goFiles(dir string) ([]string, error) {
 		return nil
 	})
 	return found, err
+}
+
+// isModule tells whether a folder is another module, such as examples: it has rules of its own.
+func isModule(tree fs.FS, name string) bool {
+	_, err := fs.Stat(tree, path.Join(name, "go.mod"))
+	return err == nil
 }
 
 // linkedModules returns the third-party modules linked into the commands of the module at dir.

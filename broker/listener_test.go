@@ -1,0 +1,317 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/changelog"
+	"github.com/lcapd/lcapd/groups"
+)
+
+// account adds up what a listener is shown of one MDT, and demands that it goes on
+// where it was.
+type account struct {
+	t              *testing.T
+	at             uint64
+	shown, missed  int
+	gaps, unknowns int
+}
+
+func (a *account) take(x Shown) {
+	a.t.Helper()
+	if x.Gap != nil {
+		if x.Gap.From != a.at || x.Gap.To < x.Gap.From {
+			a.t.Fatalf("a gap (%d,%d] behind %d", x.Gap.From, x.Gap.To, a.at)
+		}
+		a.gaps++
+		a.missed += x.Gap.Records
+		if x.Gap.Unknown {
+			a.unknowns++
+		}
+		a.at = x.Gap.To
+		return
+	}
+	got := indexesOf(x.Records)
+	if len(got) != x.Count || got[0] != x.First || got[len(got)-1] != x.Last {
+		a.t.Fatalf("%d records from %d to %d are said to be %d from %d to %d", len(got), got[0], got[len(got)-1], x.Count, x.First, x.Last)
+	}
+	if x.From != a.at {
+		a.t.Fatalf("(%d,%d] comes behind %d, without a gap between them", x.From, x.To, a.at)
+	}
+	wantRange(a.t, got, x.From+1, x.To) // these changelogs have no holes
+	a.shown += x.Count
+	a.at = x.To
+}
+
+func (s *site) listen(o ListenOptions) (*Listener, []Mark) {
+	s.t.Helper()
+	x, marks, err := s.b.Listen(s.ctx, o)
+	must(s.t, err)
+	return x, marks
+}
+
+// listenTo has a listener go on to an index.
+func (s *site) listenTo(x *Listener, a *account, last uint64) {
+	s.t.Helper()
+	for a.at < last {
+		got, err := x.Next(s.ctx)
+		must(s.t, err)
+		a.take(got)
+	}
+}
+
+func TestListenerIsShownAllInOrder(t *testing.T) {
+	s := newSite(t)
+	x, marks := s.listen(ListenOptions{})
+	if len(marks) != 1 || marks[0] != (Mark{MDT: firstMDT}) {
+		t.Errorf("marks: %v", marks)
+	}
+	a := &account{t: t}
+	for last := uint64(500); last <= 5000; last += 500 {
+		s.logs[firstMDT].grow(last)
+		s.listenTo(x, a, last)
+	}
+	if a.shown != 5000 || a.gaps != 0 {
+		t.Errorf("%d records, %d gaps", a.shown, a.gaps)
+	}
+	must(t, x.Close())
+	if c := s.logs[firstMDT].cleared(); c != 0 {
+		t.Errorf("cleared up to %d without groups", c)
+	}
+}
+
+// What a listener is shown and what it is told that it missed add up to what was read,
+// whatever the size of the history is.
+func TestGapsAreExact(t *testing.T) {
+	for _, history := range []int64{1, 30_000, 300_000} {
+		s := newSiteWith(t, func(o *Options) { o.History = history })
+		x, _ := s.listen(ListenOptions{})
+		a := &account{t: t}
+		last := uint64(0)
+		for range 20 {
+			last += 700
+			s.logs[firstMDT].grow(last)
+			if last%2100 != 0 {
+				s.eventually("the reading", func() bool { // it goes on without the listener
+					_, marks, err := s.b.Listen(s.ctx, ListenOptions{})
+					must(t, err)
+					return marks[0].Index == last
+				})
+				continue
+			}
+			s.listenTo(x, a, last)
+		}
+		s.listenTo(x, a, last)
+		if a.shown+a.missed != int(last) || a.unknowns > 0 {
+			t.Errorf("history of %d bytes: %d shown and %d missed in %d gaps, %d unknown, of %d", history, a.shown, a.missed, a.gaps, a.unknowns, last)
+		}
+		if history < 100_000 && a.gaps == 0 {
+			t.Errorf("history of %d bytes: no gaps", history)
+		}
+		t.Logf("history of %d bytes: %d shown, %d missed in %d gaps", history, a.shown, a.missed, a.gaps)
+	}
+}
+
+func TestListenerSaysWhatItSawLast(t *testing.T) {
+	s := newSite(t)
+	s.group("g", groups.ByMDT)
+	m := s.join("g", "m", 64)
+	s.logs[firstMDT].grow(100)
+	m.take(100)
+	x, marks := s.listen(ListenOptions{Seen: []Mark{{MDT: firstMDT, Index: 60}, {MDT: "nowhere", Index: 5}}})
+	if marks[0].Index != 100 {
+		t.Fatalf("the MDT stands at %d", marks[0].Index)
+	}
+	got, err := x.Next(s.ctx)
+	must(t, err)
+	if got.Gap == nil || *got.Gap != (Gap{MDT: firstMDT, From: 60, To: 100, Unknown: true}) {
+		t.Errorf("got %+v", got.Gap)
+	}
+	same, _ := s.listen(ListenOptions{Seen: marks})
+	s.logs[firstMDT].grow(110)
+	for _, x := range []*Listener{x, same} {
+		got, err = x.Next(s.ctx)
+		must(t, err)
+		wantRange(t, indexesOf(got.Records), 101, 110)
+	}
+	_, _, err = s.b.Listen(s.ctx, ListenOptions{MDTs: []string{"nowhere"}})
+	wantError(t, err, core.ErrUnknownMDT)
+}
+
+// slow is an upstream that shows nothing until it may.
+type slow struct {
+	*testLog
+	begin chan struct{}
+}
+
+func (x slow) Open(ctx context.Context, start uint64) (Reader, error) {
+	select {
+	case <-x.begin:
+		return x.testLog.Open(ctx, start)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func TestListenerIsNotShownWhatIsOld(t *testing.T) {
+	begin := make(chan struct{})
+	s := newSiteWith(t, func(o *Options) { o.MDTs[0].Source = slow{o.MDTs[0].Source.(*testLog), begin} })
+	records := made(1, 100)
+	for i := range records {
+		records[i].Time = changelog.TimeOf(time.Now().Add(-time.Hour))
+		if i >= 60 {
+			records[i].Time = changelog.TimeOf(time.Now().Add(time.Hour))
+		}
+		if i == 80 { // behind the first that is new enough time does not count
+			records[i].Time = changelog.TimeOf(time.Now().Add(-time.Hour))
+		}
+	}
+	s.logs[firstMDT].append(records...)
+	x, _ := s.listen(ListenOptions{})
+	close(begin)
+	var got []uint64
+	for len(got) < 40 {
+		shown, err := x.Next(s.ctx)
+		must(t, err)
+		if shown.Gap != nil {
+			t.Fatalf("a gap: %+v", shown.Gap)
+		}
+		got = append(got, indexesOf(shown.Records)...)
+	}
+	wantRange(t, got, 61, 100)
+	// The reader is at the end now: times do not count any more.
+	x, _ = s.listen(ListenOptions{})
+	old := made(101, 110)
+	for i := range old {
+		old[i].Time = 1
+	}
+	s.logs[firstMDT].append(old...)
+	shown, err := x.Next(s.ctx)
+	must(t, err)
+	wantRange(t, indexesOf(shown.Records), 101, uint64(100+shown.Count))
+}
+
+func TestListenerOfSomeMDTs(t *testing.T) {
+	s := newSite(t, firstMDT, secondMDT)
+	x, marks := s.listen(ListenOptions{MDTs: []string{secondMDT}})
+	if len(marks) != 1 || marks[0].MDT != secondMDT {
+		t.Errorf("marks: %v", marks)
+	}
+	s.logs[firstMDT].grow(100)
+	s.logs[secondMDT].grow(100)
+	a := &account{t: t}
+	for a.at < 100 {
+		got, err := x.Next(s.ctx)
+		must(t, err)
+		if got.MDT != secondMDT {
+			t.Fatalf("shown records of %s", got.MDT)
+		}
+		a.take(got)
+	}
+}
+
+func TestManyListeners(t *testing.T) {
+	const records, many = 5000, 100
+	s := newSite(t)
+	ended := make(chan error, many)
+	for range many {
+		x, _ := s.listen(ListenOptions{})
+		go func() {
+			next := uint64(1)
+			for next <= records {
+				got, err := x.Next(s.ctx)
+				if err != nil {
+					ended <- err
+					return
+				}
+				for _, i := range indexesOf(got.Records) {
+					if i != next {
+						ended <- errors.New("out of order, or a gap")
+						return
+					}
+					next++
+				}
+			}
+			ended <- x.Close()
+		}()
+	}
+	s.logs[firstMDT].grow(records)
+	for range many {
+		must(t, <-ended)
+	}
+}
+
+func TestListenerHearsOfAReset(t *testing.T) {
+	s := newSiteWith(t, watchful)
+	s.logs[firstMDT].grow(100)
+	x, _ := s.listen(ListenOptions{})
+	a := &account{t: t}
+	s.eventually("the reading", func() bool {
+		_, marks := s.listen(ListenOptions{})
+		return marks[0].Index == 100
+	})
+	again := made(1, 30)
+	for i := range again {
+		again[i].Target.Oid = 999
+	}
+	s.logs[firstMDT].rewrite(again...)
+	got, err := x.Next(s.ctx)
+	for ; err == nil && got.Epoch == 0; got, err = x.Next(s.ctx) {
+		a.take(got)
+	}
+	must(t, err)
+	if got.Gap == nil || !got.Gap.Unknown || got.Gap.Epoch != 1 {
+		t.Fatalf("the new epoch begins with %+v", got)
+	}
+	a = &account{t: t}
+	s.listenTo(x, a, 30)
+}
+
+func TestListenerEnds(t *testing.T) {
+	s := newSite(t)
+	x, _ := s.listen(ListenOptions{})
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	why := errors.New("enough")
+	cancel(why)
+	_, err := x.Next(ctx)
+	wantError(t, err, why)
+	s.end()
+	_, err = x.Next(context.Background())
+	wantError(t, err, ErrStopped)
+	must(t, x.Close())
+	s.start()
+}
+
+// Gaps are told as they are, if a listener stands still over a reset or late records.
+func TestGapsDoNotMixEpochs(t *testing.T) {
+	h := newHistory(1)
+	h.listeners = 1
+	x := &Listener{wants: map[groups.MDT]*watched{0: {name: "m"}}, order: []groups.MDT{0}, at: h.newest}
+	show := func(epoch core.Epoch, from, to uint64, late bool) {
+		h.show(&core.Batch{Epoch: epoch, From: from, To: to, Count: int(to - from), Records: make([]byte, 100)}, late)
+	}
+	show(0, 0, 10, false)
+	show(0, 10, 15, false)
+	show(0, 2, 3, true)
+	show(0, 15, 20, false)
+	h.miss(0, 1, core.Range{})
+	show(1, 0, 4, false)
+	var got []Gap
+	for range 4 {
+		shown, err := x.Next(t.Context())
+		must(t, err)
+		got = append(got, *shown.Gap)
+	}
+	want := []Gap{
+		{"m", 0, 0, 15, 15, false}, {"m", 0, 2, 3, 1, false}, {"m", 0, 15, 20, 5, false},
+		{"m", 1, 0, 4, 4, true},
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("gap %d is %+v, want %+v", i, got[i], want[i])
+		}
+	}
+}

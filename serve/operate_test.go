@@ -1,0 +1,69 @@
+package serve
+
+import (
+	"testing"
+
+	"github.com/lcapd/lcapd/transport"
+	"github.com/lcapd/lcapd/wire"
+)
+
+// Every operation, with its answer as clients decode it.
+func TestOperations(t *testing.T) {
+	s := newSite(t, nil)
+	s.append(0, 100)
+	o := s.greet(transport.RoleOperate)
+	done := func(m wire.Request) {
+		t.Helper()
+		if !ask[wire.Done](o, m).OK {
+			t.Errorf("%+v is not done", m)
+		}
+	}
+	group := func() wire.GroupStatus {
+		t.Helper()
+		return ask[wire.GroupStatus](o, wire.Request{Op: wire.OpGroup, Group: "g"})
+	}
+	done(wire.Request{Op: wire.OpCreate, Group: "g", Distribution: "fid", Start: "earliest", MDT: mdts[0]})
+	if g := group(); g.Group != "g" || g.Distribution != "fid" || g.Start != "earliest" || !g.Stored || len(g.Tracks) != 1 || g.Tracks[0].MDT != mdts[0] {
+		t.Errorf("%+v", g)
+	}
+	done(wire.Request{Op: wire.OpPause, Group: "g", Paused: true})
+	if !group().Paused {
+		t.Error("not paused")
+	}
+	member := s.join("g", "n", 1)
+	listener, _ := s.listen()
+	listener.goesOn()
+	done(wire.Request{Op: wire.OpSkip, Group: "g", MDT: mdts[0], Index: 1})
+	done(wire.Request{Op: wire.OpSeek, Group: "g", MDT: mdts[0], Index: 40})
+	eventually(t, "the seek", func() bool { return group().Tracks[0].Mark == 40 })
+	done(wire.Request{Op: wire.OpPause, Group: "g"})
+	if b := hear[*wire.Batch](member); b.First <= 40 {
+		t.Errorf("%+v", b)
+	}
+	for _, group := range []string{"", "g"} {
+		if m := ask[[]wire.MemberStatus](o, wire.Request{Op: wire.OpMembers, Group: group}); len(m) != 1 || m[0].Name != "n" || m[0].Group != "g" || m[0].Leases != 1 || m[0].Remote == "" {
+			t.Errorf("%+v", m)
+		}
+	}
+	if l := ask[[]wire.ListenerStatus](o, wire.Request{Op: wire.OpListeners}); len(l) != 1 || l[0].Name != "cache" {
+		t.Errorf("%+v", l)
+	}
+	if m := ask[[]wire.MDTStatus](o, wire.Request{Op: wire.OpMDTs}); len(m) != 2 || m[0].MDT != mdts[0] || m[0].Read != 100 || m[0].State != "reading" {
+		t.Errorf("%+v", m)
+	}
+	if g := ask[[]wire.GroupStatus](o, wire.Request{Op: wire.OpGroups}); len(g) != 1 || len(g[0].Members) != 1 {
+		t.Errorf("%+v", g)
+	}
+	if st := ask[wire.Status](o, wire.Request{Op: wire.OpStatus}); st.Version != "test" || st.Broker != "the-id" || !st.Ready || len(st.Groups) != 1 || len(st.MDTs) != 2 || st.Memory.Limit == 0 {
+		t.Errorf("%+v", st)
+	}
+	done(wire.Request{Op: wire.OpSeek, Group: "g", Start: "latest"})
+	eventually(t, "the seek", func() bool { return group().Tracks[0].Mark == 100 })
+	done(wire.Request{Op: wire.OpRestart, MDT: mdts[0]})
+	done(wire.Request{Op: wire.OpDelete, Group: "g", Force: true})
+	hear[*wire.Bye](member)
+	member.closed()
+	if g := ask[[]wire.GroupStatus](o, wire.Request{Op: wire.OpGroups}); len(g) != 0 {
+		t.Errorf("%+v", g)
+	}
+}
