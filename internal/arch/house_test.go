@@ -151,7 +151,7 @@ func goFiles(dir string) ([]string, error) {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (ignored || base == "testdata" || name != "." && isModule(tree, name)):
+		case entry.IsDir() && (ignored || base == "testdata" || name == otherModule):
 			return fs.SkipDir
 		case !entry.IsDir() && !ignored && path.Ext(name) == ".go":
 			found = append(found, name)
@@ -161,11 +161,9 @@ func goFiles(dir string) ([]string, error) {
 	return found, err
 }
 
-// isModule tells whether a folder is another module, such as examples: it has rules of its own.
-func isModule(tree fs.FS, name string) bool {
-	_, err := fs.Stat(tree, path.Join(name, "go.mod"))
-	return err == nil
-}
+// otherModule is the one folder that is a module of its own, so that its dependencies stay out of
+// ours: programs that use lcapd as anybody would, by its public packages. These rules are not theirs.
+const otherModule = "examples"
 
 // linkedModules returns the third-party modules linked into the commands of the module at dir.
 func linkedModules(dir, module string) ([]string, error) {
