@@ -133,7 +133,7 @@ func (l *loop) cutDone(c *cutter, job []core.Deliver, parts []scatter.Part) {
 func (l *loop) pass(d core.Deliver, part scatter.Part) {
 	p := l.peers[d.Member]
 	switch {
-	case p == nil, part.Count == 0:
+	case p == nil, part.Count == 0, !l.core.Holds(d.Member, d.Lease):
 	case p.Deliver(l.newDelivery(d, part)):
 		p.delivered(part)
 		return // it tells when it is done with it

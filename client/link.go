@@ -129,6 +129,7 @@ type link struct {
 	events    int               // in it
 	bytes     int               // of the batches in it
 	leases    map[uint64]uint64 // the leases that are ours, acknowledged up to which index
+	nacked    map[uint64]bool   // leases that were given back, as long as the server has not said so
 	out       outgoing
 	reported  bool // on first
 	leaving   bool
@@ -216,9 +217,10 @@ func (l *link) mouth() (chan<- wire.Message, wire.Message) {
 	return nil, nil
 }
 
-// hand returns where to hand what, if there is anything for the caller.
+// hand returns where to hand what, if there is anything for the caller. While a nack is on its
+// way nothing is: of what was received the server takes back what comes behind it in order.
 func (l *link) hand() (chan<- item, item) {
-	if l.leaving || len(l.queue) == 0 {
+	if l.leaving || len(l.queue) == 0 || len(l.nacked) > 0 {
 		return nil, item{}
 	}
 	return l.stream.items, l.queue[0]
@@ -234,7 +236,7 @@ func (l *link) rest() {
 // connect begins an attempt.
 func (l *link) connect() {
 	l.gen++
-	l.leases = map[uint64]uint64{}
+	l.leases, l.nacked = map[uint64]uint64{}, map[uint64]bool{}
 	l.attempt = begin(l.addr, l.role.opening, l.stream.settings.fields, &l.stream.bufs)
 }
 
@@ -261,9 +263,30 @@ func (l *link) hear(m message) {
 			l.drop(answered(l.addr, msg.Code, msg.Text))
 			return
 		}
-		delete(l.leases, msg.Lease)
-		l.tell(LeaseLost{l.addr, msg.Lease, msg.Text})
+		if l.revoke(msg.Lease) {
+			l.tell(LeaseLost{l.addr, msg.Lease, msg.Text})
+		}
 	}
+}
+
+// revoke forgets a lease that has ended, and its batch if nobody took it: it comes again.
+// It tells whether that is news to the caller.
+func (l *link) revoke(lease uint64) bool {
+	if delete(l.leases, lease); l.nacked[lease] {
+		delete(l.nacked, lease)
+		return false
+	}
+	for i, it := range l.queue {
+		if it.batch == nil || it.batch.lease != lease || it.batch.gen != l.gen {
+			continue
+		}
+		l.queue = slices.Delete(l.queue, i, i+1)
+		l.bytes -= it.size
+		l.role.taken(l, it.size)
+		it.batch.Release()
+		return false
+	}
+	return true
 }
 
 // opened has the broker's word that we are in.
@@ -327,7 +350,7 @@ func (l *link) drop(reason error) {
 
 // down is told that the attempt has ended.
 func (l *link) down(err error) {
-	l.attempt, l.up, l.out, l.leases = nil, false, outgoing{}, nil
+	l.attempt, l.up, l.out, l.leases, l.nacked = nil, false, outgoing{}, nil, nil
 	l.beat.Stop()
 	if l.role.hasLeases() {
 		l.forget()
@@ -385,6 +408,7 @@ func (l *link) answer(c call) error {
 		return ErrLeaseLost
 	case c.nack:
 		delete(l.leases, c.lease)
+		l.nacked[c.lease] = true
 		l.out.nack(c.lease, c.from, c.delay)
 	case c.upTo > acked:
 		l.out.ack(c.lease, c.upTo)

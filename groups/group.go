@@ -30,6 +30,7 @@ type Group struct {
 	nextDue time.Time
 	woken   []*Stream
 	moved   []*Track // whose mark changed
+	revoked []Revoked
 }
 
 // member is one connection that shares in the group.

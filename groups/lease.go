@@ -48,9 +48,33 @@ func (l *lease) delivery() Delivery {
 	}
 }
 
+// Revoked is a lease that ended while its member was there, and not by an ack.
+type Revoked struct {
+	Member MemberID
+	Lease  LeaseID
+}
+
+// Revoked returns the leases that were revoked since the last call. Their members are to be
+// told before anything is handed out again: what they have of these comes again, and who keeps
+// an order must not go on with it.
+func (g *Group) Revoked() []Revoked {
+	revoked := g.revoked
+	g.revoked = nil
+	return revoked
+}
+
+// Holds tells whether a member has the lease.
+func (g *Group) Holds(id MemberID, lease LeaseID) bool {
+	l := g.leases[lease]
+	return l != nil && l.member.id == id
+}
+
 // endLease forgets a lease: whoever speaks of it is told that it is lost.
 func (g *Group) endLease(l *lease) {
 	delete(g.leases, l.id)
+	if !l.done() && g.members[l.member.id] == l.member {
+		g.revoked = append(g.revoked, Revoked{l.member.id, l.id})
+	}
 	g.open.Remove(l.place) // a done one is out already
 }
 

@@ -208,6 +208,9 @@ func (c *Core) addTrack(g *group, m *mdt, s MarkState) {
 // collect takes over what a call into a group has brought about: streams that may
 // hand out, marks that moved.
 func (c *Core) collect(g *group) {
+	for _, r := range g.Revoked() {
+		c.emit(Refuse{Peer: r.Member, Lease: r.Lease, Err: fmt.Errorf("%w: it was given back", groups.ErrLeaseLost)})
+	}
 	for _, s := range g.Woken() {
 		c.enqueue(s)
 	}

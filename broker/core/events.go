@@ -228,7 +228,8 @@ type (
 		Marks map[groups.MDT]uint64
 	}
 	// Refuse answers a request that cannot be granted; Lease is the one that an ack or
-	// nack was about, else 0.
+	// nack was about, else 0. With [groups.ErrLeaseLost] it also tells, unasked, that a
+	// lease has ended: what it held comes again.
 	Refuse struct {
 		Peer  Peer
 		Lease groups.LeaseID

@@ -43,6 +43,13 @@ func (c *Core) Drain() (leases int) {
 // Epoch returns the epoch of an MDT.
 func (c *Core) Epoch(id groups.MDT) Epoch { return c.mdts[id].epoch }
 
+// Holds tells whether a member has a lease: a delivery on its way may have been overtaken by
+// its end.
+func (c *Core) Holds(id Peer, lease groups.LeaseID) bool {
+	p := c.peers[id]
+	return p != nil && p.group.Holds(id, lease)
+}
+
 // Known returns what is durable of an MDT, or will be.
 func (c *Core) Known(id groups.MDT) MDTState { return c.mdts[id].state() }
 
