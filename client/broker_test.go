@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -299,5 +300,36 @@ func TestRealListenerGap(t *testing.T) {
 			t.Errorf("(%d, %d] is neither told nor delivered", to, from)
 		}
 		to = last
+	}
+}
+
+// Why: behind a nack nothing of what had been received already may come before what was given back,
+// or a consumer that keeps an order would go backwards.
+func TestRealNackKeepsOrder(t *testing.T) {
+	noLeaks(t)
+	s := serveSite(t, "a-MDT0000")
+	ctx := bounded(t)
+	m, err := client.Join(ctx, []string{s.addr}, "audit", client.CreateGroup(), client.Start("earliest"), client.Distribution("mdt"))
+	check(t, err)
+	defer m.Close()
+	for range 300 { // many batches: they are received ahead of what is taken
+		check(t, s.append("a-MDT0000", 1))
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for place, nacks := uint64(0), 0; place < 300; {
+		b, err := m.Next(ctx)
+		check(t, err)
+		if b.First > place+1 {
+			t.Fatalf("after %d comes %d", place, b.First)
+		}
+		if rng.IntN(4) == 0 && nacks < 50 {
+			nacks++
+			check(t, m.Nack(b, b.First, 0))
+			continue
+		}
+		place = max(place, b.Last)
+		if err := m.Ack(b); err != nil && !errors.Is(err, client.ErrLeaseLost) {
+			t.Fatal(err)
+		}
 	}
 }

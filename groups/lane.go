@@ -296,7 +296,7 @@ func (s *Stream) fallBack() {
 		s.cursor = mark
 		s.poisoned = false // what comes next is something else now
 	}
-	for _, l := range s.leases {
+	for _, l := range slices.Backward(s.leases) { // who waits for the end of one has heard of those behind it
 		s.track.group.endLease(l)
 	}
 	s.leases = nil

@@ -56,7 +56,7 @@ type Revoked struct {
 
 // Revoked returns the leases that were revoked since the last call. Their members are to be
 // told before anything is handed out again: what they have of these comes again, and who keeps
-// an order must not go on with it.
+// an order must not go on with it. Of a lane the newest come first.
 func (g *Group) Revoked() []Revoked {
 	revoked := g.revoked
 	g.revoked = nil
