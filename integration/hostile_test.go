@@ -355,7 +355,7 @@ func (h *hostile) floods(t *testing.T) {
 				break // enough waits here, or we were cut
 			}
 		}
-		if i%4 > 1 {
+		if i%4 == 3 { // who says nonsense and does not read may be cut by now
 			hear(t, conn)
 		}
 	}
@@ -379,7 +379,7 @@ func (h *hostile) noDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	var conns []net.Conn
-	for range 30 {
+	for range 50 { // more than those before us still hold
 		conns = append(conns, h.raw(t, ""))
 	}
 	h.goesOn(t)

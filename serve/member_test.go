@@ -118,6 +118,9 @@ func TestLeases(t *testing.T) {
 	}
 	holder.say(&wire.Ack{Lease: b.Lease, UpTo: b.First}) // it still holds it
 	holder.say(&wire.Nack{Lease: b.Lease, From: b.First + 1}, &wire.Credit{Batches: 1, Bytes: 1 << 20})
+	if e := holder.refused(wire.LeaseLost); e.Lease != b.Lease { // before it comes again
+		t.Errorf("%+v", e)
+	}
 	again := hear[*wire.Batch](holder)
 	if again.First > b.First+1 || again.Delivery != 2 || again.Lease == b.Lease {
 		t.Errorf("first %+v, then %+v", b, again)

@@ -59,6 +59,7 @@ func TestOperations(t *testing.T) {
 	}
 	done(wire.Request{Op: wire.OpSeek, Group: "g", Start: "latest"})
 	eventually(t, "the seek", func() bool { return group().Tracks[0].Mark == 100 })
+	member.refused(wire.LeaseLost)
 	done(wire.Request{Op: wire.OpRestart, MDT: mdts[0]})
 	done(wire.Request{Op: wire.OpDelete, Group: "g", Force: true})
 	hear[*wire.Bye](member)

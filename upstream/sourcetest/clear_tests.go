@@ -49,7 +49,7 @@ func refused(t *testing.T, h Harness, index uint64, errnos ...syscall.Errno) {
 
 func clearUnknownUser(t *testing.T, h Harness) {
 	if h.Deregister == nil {
-		t.Skip("this source has a user in any case")
+		return // this source has a user in any case
 	}
 	h.Append(t, Records(1, 3))
 	h.Deregister(t)

@@ -107,7 +107,7 @@ const faultVariable = "SOURCETEST_FAULT"
 func TestFaulty(t *testing.T) {
 	fault, there := os.LookupEnv(faultVariable)
 	if !there {
-		t.Skip("it has to fail")
+		return // it is not this process that has to fail
 	}
 	if fault != "" {
 		sourcetest.SetPatience(time.Second)
