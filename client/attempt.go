@@ -17,6 +17,7 @@ import (
 // any time.
 type attempt struct {
 	addr    string
+	pipe    *transport.Pipe     // instead of addr, if not nil
 	opening func() wire.Message // join or listen; none for an operator
 	wanted  wire.Form           // the blocks that records shall have, 0 for all
 	pool    *sync.Pool
@@ -45,8 +46,8 @@ type opened struct {
 }
 
 // begin starts an attempt.
-func begin(addr string, opening func() wire.Message, wanted wire.Form, pool *sync.Pool) *attempt {
-	a := &attempt{addr: addr, opening: opening, wanted: wanted, pool: pool, heard: make(chan message),
+func begin(addr string, pipe *transport.Pipe, opening func() wire.Message, wanted wire.Form, pool *sync.Pool) *attempt {
+	a := &attempt{addr: addr, pipe: pipe, opening: opening, wanted: wanted, pool: pool, heard: make(chan message),
 		say: make(chan wire.Message), over: make(chan struct{})}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	go func() {
@@ -60,7 +61,7 @@ func begin(addr string, opening func() wire.Message, wanted wire.Form, pool *syn
 // run is the attempt. It returns why it ended, never nil.
 func (a *attempt) run() error {
 	// What is said waits with us, not in the transport's queue.
-	conn, err := transport.Dial(a.ctx, a.addr, transport.Options{})
+	conn, err := a.dial()
 	if err != nil {
 		return a.reason(unreached(err))
 	}
@@ -82,6 +83,13 @@ func (a *attempt) run() error {
 			return a.reason(err)
 		}
 	}
+}
+
+func (a *attempt) dial() (*transport.Conn, error) {
+	if a.pipe != nil {
+		return transport.DialPipe(a.ctx, a.pipe, transport.Options{})
+	}
+	return transport.Dial(a.ctx, a.addr, transport.Options{})
 }
 
 // reason prefers why the owner ended the attempt to what that led to.

@@ -237,7 +237,7 @@ func (l *link) rest() {
 func (l *link) connect() {
 	l.gen++
 	l.leases, l.nacked = map[uint64]uint64{}, map[uint64]bool{}
-	l.attempt = begin(l.addr, l.role.opening, l.stream.settings.fields, &l.stream.bufs)
+	l.attempt = begin(l.addr, l.stream.settings.pipe, l.role.opening, l.stream.settings.fields, &l.stream.bufs)
 }
 
 // hear takes what the server said.

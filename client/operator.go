@@ -39,7 +39,7 @@ type answer struct {
 func Operate(ctx context.Context, addr string) (*Operator, error) {
 	o := &Operator{addr: addr, asks: make(chan ask), closing: make(chan struct{}), gone: make(chan struct{})}
 	o.close = sync.OnceFunc(func() { close(o.closing) })
-	a := begin(addr, nil, 0, new(sync.Pool))
+	a := begin(addr, nil, nil, 0, new(sync.Pool))
 	select {
 	case m := <-a.heard:
 		o.broker = m.opened.broker

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lcapd/lcapd/changelog"
+	"github.com/lcapd/lcapd/transport"
 	"github.com/lcapd/lcapd/wire"
 )
 
@@ -48,6 +49,7 @@ type settings struct {
 	patient      bool
 	least, most  time.Duration // of the delay before connecting again
 	onEvent      func(Event)
+	pipe         *transport.Pipe
 }
 
 func defaults() settings {
@@ -74,6 +76,10 @@ func (s *settings) check(addrs []string) error {
 	}
 	return nil
 }
+
+// Through connects to a broker inside the process, whatever the address says: see package
+// clienttest.
+func Through(p *transport.Pipe) Option { return option(func(s *settings) { s.pipe = p }) }
 
 // Name is the member's name, unique in its group, or how operators see a listener.
 // Default: host name and process id.

@@ -16,6 +16,9 @@ type LateRecord struct {
 // late is what a track hands out late, from a stream of its own: each record alone,
 // to who owns the lane of its home key by then, or in a pool to whose turn it is.
 //
+// It waits until everything below it is acknowledged: so what is worked on beside it can only
+// be newer.
+//
 // Invariant: records are ascending by index; none is acknowledged. The track's mark
 // is below the first, those of the streams are not: order does not hold for what is
 // late, and no barrier waits for it.
@@ -113,6 +116,8 @@ func (x *late) whyNot(r *lateRecord, now time.Time) Blocked {
 		return Paused
 	case r.try.spent(g.Config.MaxDeliveries):
 		return Poisoned
+	case t.mark < r.Index:
+		return Barrier // what lies below it may still be worked on
 	case now.Before(r.notBefore):
 		return g.delay(x.stream, r.notBefore)
 	case t.pool != nil && t.turn(0) == nil:

@@ -181,6 +181,7 @@ func (t *Track) streamMoved(s *Stream) {
 		t.skips = t.skips[1:]
 	}
 	t.group.markMoved(t)
+	t.late.wake()
 	if t.ahead < t.group.Config.InFlight {
 		t.held.wakeAll()
 	}

@@ -37,8 +37,11 @@ func parseAddress(text string) (address, error) {
 
 // String returns the address as it is written in the configuration.
 func (a address) String() string {
-	if a.network == "unix" {
+	switch a.network {
+	case "unix":
 		return "ipc://" + a.where
+	case "pipe":
+		return "pipe"
 	}
 	return "tcp://" + a.where
 }

@@ -31,6 +31,21 @@ func Dial(ctx context.Context, addr string, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, dialError(ctx, ErrUnreachable, a, err)
 	}
+	return connect(ctx, raw, a, o)
+}
+
+// DialPipe connects to a server inside the process, as [Dial] does to others.
+func DialPipe(ctx context.Context, p *Pipe, o Options) (*Conn, error) {
+	a := address{"pipe", ""}
+	raw, err := p.Dial(ctx)
+	if err != nil {
+		return nil, dialError(ctx, ErrUnreachable, a, err)
+	}
+	return connect(ctx, raw, a, o.withDefaults())
+}
+
+// connect makes the handshake on a connection.
+func connect(ctx context.Context, raw net.Conn, a address, o Options) (*Conn, error) {
 	raw.SetDeadline(time.Now().Add(o.HandshakeTimeout))
 	interrupted := interrupt(ctx, raw)
 	peer, err := dialHandshake(raw)

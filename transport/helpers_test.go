@@ -27,8 +27,8 @@ type running struct {
 func serve(t testing.TB, o Options, h HandlerFunc) *running {
 	t.Helper()
 	before := runtime.NumGoroutine()
-	s, err := Listen(o, Endpoint{"tcp://127.0.0.1:0", RoleListen | RoleConsume},
-		Endpoint{"ipc://" + filepath.Join(t.TempDir(), "s"), RoleAll})
+	s, err := Listen(o, Endpoint{Addr: "tcp://127.0.0.1:0", Allow: RoleListen | RoleConsume},
+		Endpoint{Addr: "ipc://" + filepath.Join(t.TempDir(), "s"), Allow: RoleAll})
 	if err != nil {
 		t.Fatal(err)
 	}

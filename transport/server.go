@@ -12,6 +12,7 @@ import (
 type Endpoint struct {
 	Addr  string // tcp://host:port, port 0 for any, or ipc:///path
 	Allow Role
+	Pipe  *Pipe // instead of Addr, inside the process
 }
 
 // A Handler serves connections.
@@ -72,6 +73,10 @@ func Listen(o Options, endpoints ...Endpoint) (*Server, error) {
 
 // listen opens one endpoint.
 func (s *Server) listen(e Endpoint) error {
+	if e.Pipe != nil {
+		s.listeners = append(s.listeners, &listener{e.Pipe, "pipe", e.Allow})
+		return nil
+	}
 	a, err := parseAddress(e.Addr)
 	if err != nil {
 		return err

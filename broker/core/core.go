@@ -50,6 +50,7 @@ type Core struct {
 	granted    int64   // bytes that readers may still deliver
 	pins       map[*Batch]*pin
 	pinned     int64 // bytes of batches that only writers hold
+	leaving    int64 // bytes that writers of peers hold that are gone
 	lastReader ReaderID
 	rotate     int // whose window is looked at next when memory is short
 

@@ -25,7 +25,7 @@ func (ev Join) apply(c *Core) {
 		return
 	}
 	if old, taken := g.members[ev.Name]; taken {
-		delete(c.peers, old)
+		c.forget(c.peers[old])
 		c.emit(Disconnect{Peer: old, Reason: "the same session has connected again"})
 	}
 	g.members[ev.Name] = ev.Peer
@@ -86,7 +86,7 @@ func (c *Core) leave(id Peer) {
 	if p == nil {
 		return
 	}
-	delete(c.peers, id)
+	c.forget(p)
 	delete(p.group.members, p.name)
 	_ = p.group.Leave(id) // it is a member: peers says so
 	c.collect(p.group)

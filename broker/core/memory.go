@@ -41,6 +41,8 @@ func (ev Sent) apply(c *Core) {
 	if p := c.peers[ev.Peer]; p != nil {
 		p.unsent -= ev.Batch.Weight()
 		p.sends--
+	} else {
+		c.leaving -= ev.Batch.Weight()
 	}
 	x := c.pins[ev.Batch]
 	if x.deliveries--; x.deliveries > 0 {
@@ -54,9 +56,10 @@ func (ev Sent) apply(c *Core) {
 
 // cutWorst sends away the member that has most to read of what it was sent, when that
 // keeps too much in memory. What it was handed out goes to others, and once its writer
-// has let go the memory is free. Everybody may have one delivery.
+// has let go the memory is free: until then that counts as free, or others would be cut
+// for it. Everybody may have one delivery.
 func (c *Core) cutWorst() {
-	if c.pinned <= c.cfg.Pinned {
+	if c.pinned-c.leaving <= c.cfg.Pinned {
 		return
 	}
 	var worst *peer
@@ -70,4 +73,10 @@ func (c *Core) cutWorst() {
 	}
 	c.emit(Disconnect{Peer: worst.id, Reason: fmt.Sprintf("%d bytes wait to be read: read faster, or give less credit", worst.unsent)})
 	c.leave(worst.id)
+}
+
+// forget drops a peer. What its writer holds it lets go of soon.
+func (c *Core) forget(p *peer) {
+	delete(c.peers, p.id)
+	c.leaving += p.unsent
 }

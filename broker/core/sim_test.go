@@ -754,6 +754,9 @@ func (w *world) checkPinned() {
 			count(f.batches)
 		}
 	}
+	if c.leaving < 0 {
+		w.fail("%d bytes are leaving", c.leaving)
+	}
 	for b := range w.sending {
 		if !inWindow[b] {
 			pinned += b.Weight()
@@ -763,7 +766,7 @@ func (w *world) checkPinned() {
 		w.fail("%d bytes are kept and %d pinned, the core counts %d and %d", kept, pinned, c.memory, c.pinned)
 	}
 	w.over++
-	if pinned <= w.cfg.Pinned {
+	if pinned-c.leaving <= w.cfg.Pinned {
 		w.over = 0
 	}
 	for _, p := range c.peers {

@@ -67,6 +67,8 @@ var mayImport = map[string][]string{
 	// The conversation: what a connection says, done by the broker.
 	"serve":  {"broker", "broker/core", "changelog", "groups", "transport", "wire"},
 	"client": {"wire", "changelog", "transport"},
+	// For users' tests it runs a whole lcapd; programs do not import it.
+	"client/clienttest": {"broker", "broker/core", "broker/state", "changelog", "client", "groups", "serve", "transport", "upstream"},
 	// Nothing imports these, so they may know everybody.
 	"cmd":         {anything},
 	"integration": {anything},
