@@ -770,7 +770,7 @@ func (w *world) checkPinned() {
 		w.over = 0
 	}
 	for _, p := range c.peers {
-		if p.sends > 1 && w.over > 100 {
+		if p.sends > 1 && w.over > 10 {
 			w.fail("%d bytes are pinned, and member %d, who has %d of them, is not cut", pinned, p.id, p.unsent)
 		}
 	}
