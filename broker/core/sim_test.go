@@ -349,6 +349,7 @@ func (w *world) output(out Output) {
 		w.note("refuse %d: %v", o.Peer, o.Err)
 		w.refused = o.Lease
 		w.members = slices.DeleteFunc(w.members, func(m *worldMember) bool { return m.id == o.Peer && !m.ready })
+		w.drop(o)
 	case Disconnect:
 		w.note("disconnect %d: %s", o.Peer, o.Reason)
 		if m := w.member(o.Peer); m != nil && strings.HasPrefix(o.Reason, "no heartbeat") && w.now.Sub(m.heard) < w.disk.groups[m.group].Config.Lease {
@@ -606,6 +607,14 @@ func (w *world) compare() {
 }
 
 func markKey(group string, id groups.MDT) string { return fmt.Sprintf("%s/%d", group, id) }
+
+// drop has a member drop what it has of a lease that was revoked: it comes again, and who keeps
+// an order must not go on with it.
+func (w *world) drop(o Refuse) {
+	if m := w.member(o.Peer); m != nil && errors.Is(o.Err, groups.ErrLeaseLost) {
+		m.open = slices.DeleteFunc(m.open, func(d Deliver) bool { return d.Lease == o.Lease })
+	}
+}
 
 // persist is a write on its way to the disk: it takes its time, and may fail.
 func (w *world) persist(o Persist) {
