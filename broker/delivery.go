@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/scatter"
@@ -128,6 +129,9 @@ func (l *loop) cutDone(c *cutter, job []core.Deliver, parts []scatter.Part) {
 	}
 }
 
+// errNoRoom ends the membership of who gave more credit than it has room for.
+var errNoRoom = errors.New("no room: more credit than is allowed")
+
 // pass gives a delivery to its member's peer. A peer that has no room took more credit
 // than it may, and is sent away.
 func (l *loop) pass(d core.Deliver, part scatter.Part) {
@@ -138,7 +142,7 @@ func (l *loop) pass(d core.Deliver, part scatter.Part) {
 		p.delivered(part)
 		return // it tells when it is done with it
 	default:
-		l.disconnect(d.Member, "no room: more credit than is allowed")
+		l.disconnect(d.Member, errNoRoom)
 	}
 	l.core.Step(core.Sent{Peer: d.Member, Batch: d.Batch})
 }

@@ -47,7 +47,7 @@ func (i *Inbox) Refused(_ groups.LeaseID, err error) { i.put(err) }
 func (i *Inbox) Lost(x Lost) { i.put(x) }
 
 // Ended implements [Peer].
-func (i *Inbox) Ended(reason string) { i.put(reason) }
+func (i *Inbox) Ended(reason error) { i.put(reason.Error()) }
 
 // Next returns the next delivery. What is no delivery comes as an error, after which
 // the member goes on: a refusal, such as [groups.ErrLeaseLost]. [ErrDisconnected] and

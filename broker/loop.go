@@ -172,7 +172,7 @@ func (l *loop) do(out core.Output) {
 	case core.Refuse:
 		l.refused(o)
 	case core.Disconnect:
-		l.disconnect(o.Peer, o.Reason)
+		l.disconnect(o.Peer, errors.New(o.Reason))
 	case core.Lost:
 		l.lost(o)
 	case core.Restarted:
@@ -327,7 +327,7 @@ func (l *loop) finish() error {
 	l.takeIn()
 	err := l.settle()
 	for _, id := range slices.Sorted(maps.Keys(l.peers)) {
-		l.disconnect(id, "lcapd stops")
+		l.disconnect(id, ErrStopped)
 	}
 	l.stop()
 	l.started.Wait()

@@ -23,9 +23,10 @@ type Peer interface {
 	Refused(lease groups.LeaseID, err error)
 	// Lost tells that records are gone that the group had not acknowledged.
 	Lost(Lost)
-	// Ended comes last: the broker has ended the membership. It does not come after
+	// Ended comes last: the broker has ended the membership, with [ErrStopped] because it
+	// ends itself. It does not come after
 	// [Member.Leave].
-	Ended(reason string)
+	Ended(reason error)
 }
 
 // Joined tells a member what it has joined.
@@ -240,7 +241,7 @@ func (l *loop) refused(o core.Refuse) {
 }
 
 // disconnect ends a membership, and says why.
-func (l *loop) disconnect(id core.Peer, reason string) {
+func (l *loop) disconnect(id core.Peer, reason error) {
 	p := l.peers[id]
 	if p == nil {
 		return

@@ -173,7 +173,7 @@ func (full) Joined(Joined)                 {}
 func (full) Deliver(*Delivery) bool        { return false }
 func (full) Refused(groups.LeaseID, error) {}
 func (full) Lost(Lost)                     {}
-func (f full) Ended(reason string)         { f.ended <- reason }
+func (f full) Ended(reason error)          { f.ended <- reason.Error() }
 
 func TestPeerWithoutRoomIsSentAway(t *testing.T) {
 	s := newSite(t)

@@ -177,12 +177,12 @@ const lastWord = 250 * time.Millisecond
 
 // Ended implements [broker.Peer]. The loop must not wait for the last word to be
 // written.
-func (p *memberPeer) Ended(reason string) {
+func (p *memberPeer) Ended(reason error) {
 	if !p.decided {
 		p.decide(errSentAway)
 	}
 	p.x.count(sentAway)
-	frames, err := wire.Encode(&wire.Bye{Code: wire.Refused, Text: reason})
+	frames, err := wire.Encode(&wire.Bye{Code: codeOf(reason), Text: reason.Error()})
 	if err != nil {
 		p.x.conn.Close(errSentAway)
 		return

@@ -40,7 +40,7 @@ func OpenLLog(dir, mdt, user string, bell *llog.Bell) (*LLog, error) {
 		return nil, err
 	}
 	if log.MDT() != mdt {
-		return nil, fmt.Errorf("%s holds the changelog of %s, not of %s", dir, log.MDT(), mdt)
+		return nil, fmt.Errorf("%s holds the changelog of %s, not of %s; change path or mdt", dir, log.MDT(), mdt)
 	}
 	info, err := log.Info()
 	if err != nil {
