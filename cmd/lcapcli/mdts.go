@@ -20,7 +20,7 @@ the group that has not acknowledged more, WINDOW what is in memory. Below are
 errors, and second readings for groups that are behind the window.`
 
 func newMDTs() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "mdts",
 		Short:   "List the MDTs",
 		Long:    mdtsHelp,
@@ -29,6 +29,22 @@ func newMDTs() *cobra.Command {
 		Args:    arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return show(cmd, func(ctx context.Context, o *client.Operator) ([]wire.MDTStatus, error) { return o.MDTs(ctx) }, printMDTs)
+		},
+	}
+	cmd.AddCommand(newMDTsRestart())
+	return cmd
+}
+
+func newMDTsRestart() *cobra.Command {
+	return &cobra.Command{
+		Use:   "restart MDT",
+		Short: "Read on where bad records have stopped the reading of an MDT",
+		Long: "Read on where bytes that are no records have stopped the reading of an MDT: lcapd does not\n" +
+			"guess what follows them. Mend the cause first, as lcapd's log shows it.",
+		Example: "  lcapcli mdts restart lustre-MDT0000",
+		Args:    arguments(1, 1, "one MDT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(cmd, func(ctx context.Context, o *client.Operator) error { return o.Restart(ctx, args[0]) })
 		},
 	}
 }
