@@ -63,7 +63,7 @@ var full = &config.Config{
 	LogLevel:           "debug",
 	LogFormat:          "json",
 	Upstream: []config.Upstream{
-		{MDT: "lustre-MDT0000", Driver: config.DriverDevice, User: "cl1"},
+		{MDT: "lustre-MDT0000", Driver: config.DriverDevice, User: "cl1", ChangelogUsers: "/run/users", Lustre: "2.15"},
 		{MDT: "local-MDT000a", Driver: config.DriverLLog, User: "cl2-audit", Path: "/var/lib/lcapd/local"},
 		{MDT: "home-MDT0000", Driver: config.DriverWatch, Path: "/home"},
 		{MDT: "test-MDT0000", Driver: config.DriverWorkload, Rate: 1000, Seed: 42, Records: 5000},

@@ -17,6 +17,12 @@ type Upstream struct {
 	User string
 	// Path is the directory of the changelog for llog, the tree to watch for watch.
 	Path string
+	// ChangelogUsers is a file changelog_users of the MDT of a device, if one can be seen;
+	// else empty.
+	ChangelogUsers string
+	// Lustre is the version of the client that shows a device, such as 2.15; empty for
+	// what the kernel says.
+	Lustre string
 	// Rate is how many records a second a workload makes, 0 for as many as it can;
 	// Records after how many it ends, 0 for never; Seed tells one workload from
 	// another: the same seed makes the same records.
@@ -40,7 +46,7 @@ var drivers = []Driver{DriverDevice, DriverLLog, DriverWatch, DriverWorkload}
 // driverKeys says which keys a driver must have and which it may have, besides mdt
 // and driver.
 var driverKeys = map[Driver]struct{ must, may []string }{
-	DriverDevice:   {must: []string{"user"}},
+	DriverDevice:   {must: []string{"user"}, may: []string{"changelog_users", "lustre"}},
 	DriverLLog:     {must: []string{"user", "path"}},
 	DriverWatch:    {must: []string{"path"}},
 	DriverWorkload: {may: []string{"rate", "seed", "records"}},
@@ -54,6 +60,8 @@ var upstreamSettings = []setting[Upstream]{
 	{key: "driver", required: true, doc: "device, llog, watch or workload", field: of(func(u *Upstream) *Driver { return &u.Driver }, oneOf(drivers...))},
 	{key: "user", doc: "the changelog user of a device or llog, as registering printed it", field: of(func(u *Upstream) *string { return &u.User }, user)},
 	{key: "path", doc: "the directory of the llog, or the tree to watch", field: of(func(u *Upstream) *string { return &u.Path }, path)},
+	{key: "changelog_users", doc: "device: a file changelog_users of the MDT, if one can be seen; a clear looks there first", field: of(func(u *Upstream) *string { return &u.ChangelogUsers }, path)},
+	{key: "lustre", doc: "device: the version of the client, such as \"2.15\"; what /sys/fs/lustre/version says if left out", field: of(func(u *Upstream) *string { return &u.Lustre }, lustreVersion)},
 	{key: "rate", doc: "workload: records a second; 0 for as many as it can", field: of(func(u *Upstream) *int { return &u.Rate }, integer[int](0, maxRate))},
 	{key: "seed", doc: "workload: the same seed makes the same records", field: of(func(u *Upstream) *uint64 { return &u.Seed }, integer[uint64](0, math.MaxInt64))},
 	{key: "records", doc: "workload: ends after so many; 0 for never", field: of(func(u *Upstream) *int { return &u.Records }, integer[int](0, math.MaxInt64))},
@@ -66,6 +74,9 @@ var (
 	mdt  = matching(mdtName.MatchString, "FSNAME-MDTxxxx, with four lower-case hexadecimal digits, such as lustre-MDT0000")
 	user = matching(userName.MatchString, "a changelog user such as cl1 or cl2-audit")
 	path = matching(isPath, "an absolute path")
+
+	version       = regexp.MustCompile(`^[1-9][0-9]{0,3}\.[0-9]{1,3}(\.[0-9]{1,3})?$`)
+	lustreVersion = matching(version.MatchString, "a version of Lustre in quotes, such as \"2.15\"")
 )
 
 // upstreamItem takes one MDT.

@@ -17,7 +17,8 @@ type Source interface {
 // Reader reads one MDT's stream from an index on. It has one owner.
 type Reader interface {
 	// Read fills dst, of 64 KiB or more, with whole packed records and returns their
-	// size; [io.EOF] when there is none at present.
+	// size; [io.EOF] when there is none at present. 0 without an error says that this
+	// cannot be told yet: Wait, and Read again.
 	Read(dst []byte) (int, error)
 	// Wait blocks until Read may have more, or ctx ends. It may return early.
 	Wait(ctx context.Context) error

@@ -11,7 +11,8 @@ import (
 // Reader reads one MDT's stream from an index on. It has one owner.
 type Reader interface {
 	// Read fills dst with whole packed records and returns their size; [io.EOF]
-	// when there is none at present.
+	// when there is none at present. 0 without an error says that this cannot be
+	// told yet: Wait, and Read again.
 	Read(dst []byte) (int, error)
 	// Wait blocks until Read may have more, or ctx ends. It may return early.
 	Wait(ctx context.Context) error

@@ -87,7 +87,7 @@ func firstRecord(ctx context.Context, open Opener) (first core.RecordID, err err
 }
 
 // look shows the records from an index on, as many as there are at present, until
-// more says that it is enough.
+// more says that it is enough. It waits for nothing but to be told what there is.
 func look(ctx context.Context, open Opener, start uint64, more func(core.RecordID) bool) (err error) {
 	r, err := open(ctx, start)
 	if err != nil {
@@ -102,11 +102,14 @@ func look(ctx context.Context, open Opener, start uint64, more func(core.RecordI
 				return nil
 			}
 		}
+		if n == 0 && readErr == nil {
+			readErr = r.Wait(ctx)
+		}
 		switch {
-		case readErr != nil && !errors.Is(readErr, io.EOF):
-			return fmt.Errorf("recognise the MDT: %w", readErr)
-		case readErr != nil || n == 0:
+		case errors.Is(readErr, io.EOF):
 			return nil
+		case readErr != nil:
+			return fmt.Errorf("recognise the MDT: %w", readErr)
 		}
 	}
 	return context.Cause(ctx)

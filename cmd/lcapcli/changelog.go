@@ -10,12 +10,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lcapd/lcapd/changelog"
-	"github.com/lcapd/lcapd/llog"
+	"github.com/lcapd/lcapd/upstream"
 )
 
 const changelogHelp = `Print the records of a changelog, as "lfs changelog" does.
 
-MDT is the directory of a local changelog (see 'lcapcli llog'). START is the
+MDT is the name of an MDT whose file system is mounted on this node, the path of
+its device, or the directory of a local changelog (see 'lcapcli llog'). START is the
 first index wanted, END the last one; without them, everything that is there.
 Reading needs no registered user and clears nothing. With --follow the command
 goes on as records are appended, until END or an interrupt.`
@@ -37,7 +38,8 @@ func newChangelog() *cobra.Command {
 		Short:   "Print the records of a changelog",
 		Long:    changelogHelp,
 		GroupID: "records",
-		Example: "  lcapcli changelog /tmp/log\n" +
+		Example: "  lcapcli changelog lustre-MDT0000\n" +
+			"  lcapcli changelog /tmp/log\n" +
 			"  lcapcli changelog --follow /tmp/log 1000\n" +
 			"  lcapcli changelog --last 10 --format json /tmp/log",
 		Args: arguments(1, 3, "MDT [START [END]]"),
@@ -85,20 +87,20 @@ func parseIndex(s string) (uint64, error) {
 	return n, nil
 }
 
-func (o *changelogOptions) run(cmd *cobra.Command, dir string) (err error) {
-	log, err := llog.Open(dir)
+func (o *changelogOptions) run(cmd *cobra.Command, where string) (err error) {
+	c, err := openChangelog(where, "")
 	if err != nil {
 		return err
 	}
-	p, err := o.output.printer(cmd, log.MDT())
+	p, err := o.output.printer(cmd, c.mdt)
 	if err != nil {
 		return err
 	}
 	defer joinClose(&err, p.flush)
 	if o.last > 0 {
-		return printTail(log, o.last, p)
+		return o.printTail(cmd, c, p)
 	}
-	reader, err := log.NewReader(o.start, nil)
+	reader, err := c.open(cmd.Context(), o.start)
 	if err != nil {
 		return err
 	}
@@ -106,8 +108,11 @@ func (o *changelogOptions) run(cmd *cobra.Command, dir string) (err error) {
 	return o.copyRecords(cmd.Context(), reader, p)
 }
 
-func printTail(log *llog.Log, n int, p *printer) error {
-	tail, err := log.Tail(n)
+func (o *changelogOptions) printTail(cmd *cobra.Command, c changelogSource, p *printer) error {
+	if c.log == nil {
+		return badUsage(cmd, "--last works with local changelogs only: a device is read from its start on")
+	}
+	tail, err := c.log.Tail(o.last)
 	if err != nil {
 		return err
 	}
@@ -124,7 +129,7 @@ var errEnd = errors.New("end of the wanted records")
 
 // copyRecords prints until the end of the changelog or, when following, until END
 // or the end of ctx.
-func (o *changelogOptions) copyRecords(ctx context.Context, reader *llog.Reader, p *printer) error {
+func (o *changelogOptions) copyRecords(ctx context.Context, reader upstream.Reader, p *printer) error {
 	buf := make([]byte, readBuffer)
 	for ctx.Err() == nil {
 		n, err := reader.Read(buf)
@@ -134,11 +139,11 @@ func (o *changelogOptions) copyRecords(ctx context.Context, reader *llog.Reader,
 		switch {
 		case err == errEnd:
 			return nil
-		case err == nil:
+		case err == nil && n > 0:
 			continue
-		case err != io.EOF:
+		case err != nil && err != io.EOF:
 			return err
-		case !o.follow:
+		case err == io.EOF && !o.follow:
 			return nil
 		}
 		if err := p.flush(); err != nil {

@@ -8,7 +8,8 @@ import (
 
 const changelogClearHelp = `Tell a changelog that a user no longer needs the records up to END.
 
-MDT is the directory of a local changelog, ID the user's id as it was
+MDT is the name of an MDT whose file system is mounted on this node, the path of
+its device, or the directory of a local changelog. ID is the user's id as it was
 registered, such as cl1. END is inclusive; it may not lie beyond the last record
 nor before what the user cleared already. Records that no user needs any more
 are gone at once.
@@ -23,7 +24,8 @@ func newChangelogClear() *cobra.Command {
 		Short:   "Acknowledge records of a changelog",
 		Long:    changelogClearHelp,
 		GroupID: "records",
-		Example: "  lcapcli changelog_clear /tmp/log cl1 4711\n" +
+		Example: "  lcapcli changelog_clear lustre-MDT0000 cl1 4711\n" +
+			"  lcapcli changelog_clear /tmp/log cl1 4711\n" +
 			"  lcapcli changelog_clear /tmp/log cl1 --all",
 		Args: arguments(2, 3, "MDT ID END, or MDT ID --all"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,13 +53,17 @@ func clearRecords(cmd *cobra.Command, args []string, all bool) error {
 			return badUsage(cmd, "END 0 would clear everything, records never read too; if that is meant, say --all")
 		}
 	}
-	log, err := llog.Open(args[0])
-	if err != nil {
+	c, err := openChangelog(args[0], id.String())
+	switch {
+	case err != nil:
+		return err
+	case c.device != nil && all:
+		return c.device.ClearAll(cmd.Context())
+	case c.device != nil:
+		return c.device.Clear(cmd.Context(), end)
+	case all:
+		_, err = c.log.ClearAll(cmd.Context(), id)
 		return err
 	}
-	if all {
-		_, err = log.ClearAll(cmd.Context(), id)
-		return err
-	}
-	return log.Clear(cmd.Context(), id, end)
+	return c.log.Clear(cmd.Context(), id, end)
 }

@@ -194,6 +194,12 @@ func (d *daemon) source(ctx context.Context, u config.Upstream) (upstream.Source
 			return nil, usageError{err}
 		}
 		return s, nil
+	case config.DriverDevice:
+		s, err := deviceSource(d.cfg, u)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return s, nil
 	case config.DriverWorkload:
 		return d.workload(ctx, u)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,13 +26,13 @@ func newCheck(file *string) *cobra.Command {
 				return err
 			}
 			failed := 0
-			say := func(what string, err error) {
+			say := func(what string, err error, seen ...string) {
 				if err != nil {
 					failed++
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", what, oneLine(err))
 					return
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", what)
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", what, strings.Join(append([]string{"ok"}, seen...), ", "))
 			}
 			say(*file, nil)
 			inUse := false
@@ -49,7 +50,13 @@ func newCheck(file *string) *cobra.Command {
 				say("upstream", errNoUpstream)
 			}
 			for _, u := range cfg.Upstream {
-				say(fmt.Sprintf("%s (%s)", u.MDT, u.Driver), checkUpstream(u))
+				what := fmt.Sprintf("%s (%s)", u.MDT, u.Driver)
+				if u.Driver == config.DriverDevice {
+					seen, err := checkDevice(cmd.Context(), cfg, u)
+					say(what, err, seen)
+					continue
+				}
+				say(what, checkUpstream(u))
 			}
 			if failed > 0 {
 				return usageError{fmt.Errorf("%d of these would keep lcapd from running", failed)}

@@ -61,7 +61,7 @@ func purgeUnderReader(t *testing.T, h Harness) {
 	h.Append(t, Records(1, 500))
 	r := open(t, h.Source, 1)
 	buf := make([]byte, bufferSize)
-	n, err := r.Read(buf)
+	n, err := some(within(t), r, buf)
 	check(t, err)
 	read := lastIndex(buf[:n])
 	check(t, h.Source.Clear(within(t), 400))

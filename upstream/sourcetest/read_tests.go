@@ -3,7 +3,10 @@ package sourcetest
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -133,7 +136,7 @@ func reopen(t *testing.T, h Harness) {
 		start := uint64(i%last) + 1
 		r, err := h.Source.Open(context.Background(), start)
 		check(t, err)
-		n, err := r.Read(buf)
+		n, err := some(within(t), r, buf)
 		check(t, err)
 		first, _, err := changelog.Next(buf[:n])
 		check(t, err)
@@ -167,3 +170,35 @@ func manyReaders(t *testing.T, h Harness) {
 
 // startOf spreads readers over the log, some of them over what is not there yet.
 func startOf(reader int) uint64 { return uint64(1 + reader*200) }
+
+// broken: an error of the device ends a reader, not the source, and not before what was
+// there is read.
+func broken(t *testing.T, h Harness) {
+	if h.Break == nil {
+		return // this source does not fail
+	}
+	const last = 1000
+	h.Append(t, Records(1, last))
+	r, next := open(t, h.Source, 1), uint64(1)
+	buf := make([]byte, bufferSize)
+	n, err := some(within(t), r, buf)
+	check(t, err)
+	next = lastIndex(buf[:n]) + 1
+	h.Break(t, syscall.EIO)
+	for err == nil || errors.Is(err, io.EOF) {
+		if n, err = some(within(t), r, buf); n > 0 {
+			same(t, buf[:n], Records(next, lastIndex(buf[:n])))
+			next = lastIndex(buf[:n]) + 1
+		} else if errors.Is(err, io.EOF) {
+			check(t, r.Wait(within(t)))
+		}
+	}
+	for range 3 { // it stays so
+		if !errors.Is(err, syscall.EIO) {
+			t.Fatalf("a reader of a broken device: %v; want EIO", err)
+		}
+		_, err = some(within(t), r, buf)
+	}
+	h.Append(t, Records(last+1, last+10))
+	expect(t, open(t, h.Source, next), Records(next, last+10))
+}

@@ -87,8 +87,20 @@ func same(t testing.TB, got, want []byte) {
 // nothing fails the test unless the reader is at the end.
 func nothing(t testing.TB, r upstream.Reader) {
 	t.Helper()
-	if n, err := r.Read(make([]byte, bufferSize)); n != 0 || !errors.Is(err, io.EOF) {
+	if n, err := some(within(t), r, make([]byte, bufferSize)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("read %d bytes, error %v; want none and EOF", n, err)
+	}
+}
+
+// some reads until the reader has something, or knows that it has nothing.
+func some(ctx context.Context, r upstream.Reader, buf []byte) (int, error) {
+	for {
+		if n, err := r.Read(buf); n != 0 || err != nil {
+			return n, err
+		}
+		if err := r.Wait(ctx); err != nil {
+			return 0, err
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package sourcetest
 
 import (
 	"context"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +22,9 @@ type Harness struct {
 	// KeepsCleared says that a reader which is open may still deliver what was cleared
 	// since, as that of a device does with what it has fetched already.
 	KeepsCleared bool
+	// Break makes the readers that are open fail with an errno, once they have delivered
+	// what they fetched. Nil if that cannot be.
+	Break func(t testing.TB, errno syscall.Errno)
 	// Reopens is how often a reader is opened and closed to see whether that costs
 	// anything; 0 for 1,000 times.
 	Reopens int
@@ -53,6 +57,7 @@ func Run(t *testing.T, fresh New) {
 		{"CloseTwice", closeTwice},
 		{"Reopen", reopen},
 		{"ManyReaders", manyReaders},
+		{"Broken", broken},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := goroutines()
