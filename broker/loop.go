@@ -50,7 +50,7 @@ type loop struct {
 type mdtWork struct {
 	MDT
 	id     groups.MDT
-	clears chan core.Clear
+	clears chan clearOrder
 	looks  chan func(context.Context) core.Event
 	queue  []func(context.Context) core.Event // looks that wait for the one before
 	busy   bool
@@ -86,7 +86,7 @@ func newLoop(b *Broker) (*loop, error) {
 		l.started.Go(func() { l.cut(c) })
 	}
 	for i, m := range b.opts.MDTs {
-		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan core.Clear, 1), looks: make(chan func(context.Context) core.Event, 1), looked: l.begun}
+		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan clearOrder, 1), looks: make(chan func(context.Context) core.Event, 1), looked: l.begun}
 		l.mdts = append(l.mdts, w)
 		l.numbers[m.Name] = w.id
 		l.started.Go(func() { l.clearUpstream(w) })
@@ -162,7 +162,7 @@ func (l *loop) do(out core.Output) {
 	case core.GroupStored:
 		l.groupStored(o.Group)
 	case core.Clear:
-		l.mdts[o.MDT].clears <- o
+		l.mdts[o.MDT].clears <- clearOrder{o, l.core.Known(o.MDT)}
 	case core.CheckHole:
 		l.checkHole(o)
 	case core.Deliver:
@@ -226,6 +226,12 @@ func (l *loop) writeToDisk() {
 	}
 }
 
+// clearOrder is a clear to be sent to an MDT, as it was known when that was decided.
+type clearOrder struct {
+	core.Clear
+	known core.MDTState
+}
+
 // clearUpstream is the goroutine that clears one MDT: a clear can take long.
 func (l *loop) clearUpstream(w *mdtWork) {
 	for {
@@ -233,13 +239,30 @@ func (l *loop) clearUpstream(w *mdtWork) {
 		case <-l.ctx.Done():
 			return
 		case o := <-w.clears:
-			err := w.Source.Clear(l.ctx, o.Index)
-			refused := errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOENT)
-			if l.b.send(l.ctx, core.Cleared{MDT: o.MDT, Epoch: o.Epoch, Index: o.Index, Err: err, Refused: refused}) != nil {
+			if l.b.send(l.ctx, l.clearIfSame(w, o)) != nil {
 				return
 			}
 		}
 	}
+}
+
+// clearIfSame clears an MDT, unless it shows other records than it did. One that lost its
+// end in a crash issues the indexes of the end again (ABI 10.8), and may have done so since
+// it was looked at last: a clear would take records that nobody has seen.
+func (l *loop) clearIfSame(w *mdtWork, o clearOrder) core.Event {
+	answer := core.Cleared{MDT: o.MDT, Epoch: o.Epoch, Index: o.Index}
+	if changed, err := l.compare(l.ctx, w, o.known); changed != nil || err != nil {
+		if _, reset := changed.(core.Reset); reset {
+			return changed // which makes the clear void
+		}
+		if answer.Err = err; err != nil {
+			return answer
+		}
+		_ = l.b.send(l.ctx, changed) // a purge: the clear holds
+	}
+	answer.Err = w.Source.Clear(l.ctx, o.Index)
+	answer.Refused = errors.Is(answer.Err, syscall.EINVAL) || errors.Is(answer.Err, syscall.ENOENT)
+	return answer
 }
 
 // look has something looked at upstream now, or after what is being looked at.
@@ -299,19 +322,26 @@ func (l *loop) checkHole(o core.CheckHole) {
 // recognise looks whether a quiet MDT is still the one that was read. One that shows
 // records is looked at when its reading is opened.
 func (l *loop) recognise(w *mdtWork) {
-	m := l.core.Known(w.id)
+	known := l.core.Known(w.id)
 	l.look(w, func(ctx context.Context) core.Event {
-		found, err := ingest.Recognise(ctx, w.Source.Open, m.Recent, m.Cleared)
-		switch {
-		case err != nil:
-			return nil // the reading has the same trouble, and says so
-		case found.Reset:
-			return core.Reset{MDT: w.id, Epoch: m.Epoch + 1}
-		case found.PurgedTo > 0:
-			return core.Purged{MDT: w.id, Epoch: m.Epoch, To: found.PurgedTo, Cleared: m.Cleared}
-		}
-		return nil
+		changed, _ := l.compare(ctx, w, known) // the reading has the same trouble, and says so
+		return changed
 	})
+}
+
+// compare looks whether an MDT still shows what was read of it. It returns what has
+// happened to it, nil for nothing.
+func (l *loop) compare(ctx context.Context, w *mdtWork, known core.MDTState) (core.Event, error) {
+	found, err := ingest.Recognise(ctx, w.Source.Open, known.Recent, known.Cleared)
+	switch {
+	case err != nil:
+		return nil, err
+	case found.Reset:
+		return core.Reset{MDT: w.id, Epoch: known.Epoch + 1}, nil
+	case found.PurgedTo > 0:
+		return core.Purged{MDT: w.id, Epoch: known.Epoch, To: found.PurgedTo, Cleared: known.Cleared}, nil
+	}
+	return nil, nil
 }
 
 func (l *loop) readOptions(id groups.MDT, epoch core.Epoch) ingest.Options {
@@ -352,7 +382,7 @@ func (l *loop) settle() error {
 			case core.Persist:
 				l.disk <- o
 			case core.Clear:
-				l.mdts[o.MDT].clears <- o
+				l.mdts[o.MDT].clears <- clearOrder{o, l.core.Known(o.MDT)}
 			}
 		}
 		select {

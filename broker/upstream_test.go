@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"io"
 	"slices"
 	"testing"
 	"time"
@@ -280,4 +281,54 @@ func TestSlowMemberDoesNotKeepOthers(t *testing.T) {
 		t.Error("out of order")
 	}
 	s.eventually("the clear", func() bool { return log.cleared() == records })
+}
+
+// unaware is a source whose readers do not notice that the changelog was replaced, as those
+// of a device do not.
+type unaware struct{ Source }
+
+func (u unaware) Open(ctx context.Context, start uint64) (Reader, error) {
+	r, err := u.Source.Open(ctx, start)
+	return unawareReader{r}, err
+}
+
+type unawareReader struct{ Reader }
+
+func (r unawareReader) Read(dst []byte) (int, error) {
+	n, err := r.Reader.Read(dst)
+	if err != nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (r unawareReader) Wait(ctx context.Context) error {
+	if r.Reader.Wait(ctx) == nil {
+		return nil
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// An MDT that nobody has looked at since it lost its end is looked at before it is cleared.
+func TestNoClearOfWhatWasIssuedAgain(t *testing.T) {
+	s := newSiteWith(t, func(o *Options) { o.MDTs[0].Source = unaware{o.MDTs[0].Source} })
+	log := s.logs[firstMDT]
+	log.grow(100)
+	s.group("g", groups.ByMDT)
+	m := s.join("g", "m", 64)
+	d := m.next()
+	again := made(1, 120)
+	for i := range again[90:] {
+		again[90+i].Target.Oid = 7777
+	}
+	log.rewrite(again...)
+	m.ack(d)
+	d = m.next()
+	if at := log.cleared(); at != 0 || d.Epoch != 1 {
+		t.Errorf("epoch %d; %d was cleared of an MDT that is another one", d.Epoch, at)
+	}
+	wantRange(t, indexesOf(d.Records), 1, 120)
+	m.ack(d)
+	s.eventually("the clear", func() bool { return log.cleared() == 120 })
 }
