@@ -11,7 +11,7 @@ FUZZTIME ?= 5s
 # For simulate: how many seeds, and the first of them. 0 runs until it is stopped, and prints how far
 # it has come every 100,000 seeds; a seed that fails ends it, and is printed as a short script. Name
 # one simulation then, as in `nice make simulate SEEDS=0 SIMULATIONS=./broker/core`: go test shows the
-# output of several only at the end. A million seeds take 15 minutes (groups) and an hour (core) of a core.
+# output of several only at the end. A million seeds take 20 minutes (groups) and 40 (core) of a core.
 SEEDS       ?= 20000
 SEED        ?= 0
 SIMULATIONS ?= ./groups ./broker/core

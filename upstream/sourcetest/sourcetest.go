@@ -25,6 +25,8 @@ type Harness struct {
 	// Break makes the readers that are open fail with an errno, once they have delivered
 	// what they fetched. Nil if that cannot be.
 	Break func(t testing.TB, errno syscall.Errno)
+	// InVain is how often Wait may return in 300 ms though nothing happens; 0 for 10 times.
+	InVain int
 	// Reopens is how often a reader is opened and closed to see whether that costs
 	// anything; 0 for 1,000 times.
 	Reopens int
