@@ -25,6 +25,6 @@ func newLlog() *cobra.Command {
 		RunE:    needCommand,
 	}
 	cmd.AddCommand(newLlogCreate(), newLlogRegister(), newLlogDeregister(), newLlogUsers(),
-		newLlogAppend(), newLlogInfo(), newLlogRepair())
+		newLlogAppend(), newLlogInfo(), newLlogRepair(), newLlogServe())
 	return cmd
 }

@@ -3,12 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lcapd/lcapd/changelog"
+	"github.com/lcapd/lcapd/emulated"
 	"github.com/lcapd/lcapd/llog"
 )
 
@@ -97,22 +97,8 @@ func newLlogUsers() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			printUsers(cmd.OutOrStdout(), info, time.Now())
-			return nil
+			_, err = cmd.OutOrStdout().Write(emulated.AppendUsers(nil, info, emulated.NewestVersion, time.Now()))
+			return err
 		},
-	}
-}
-
-// printUsers writes what mdd.*.changelog_users shows on an MDS (ABI 10.3).
-func printUsers(w io.Writer, info llog.Info, now time.Time) {
-	fmt.Fprintf(w, "current_index: %d\n", info.Current)
-	fmt.Fprintf(w, "%-24s %10s (idle) mask\n", "ID", "index")
-	for _, u := range info.Users {
-		idle := max(now.Sub(u.Touched), 0) / time.Second
-		fmt.Fprintf(w, "%-24s %10d (%d)", u, u.Cleared, idle)
-		if u.Mask != 0 {
-			fmt.Fprintf(w, " mask=%s", u.Mask.Join(","))
-		}
-		fmt.Fprintln(w)
 	}
 }

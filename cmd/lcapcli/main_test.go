@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 			"produce":  produceCommand,
 			"await":    await,
 		},
+		Condition:     canMount,
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
 }

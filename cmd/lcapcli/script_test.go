@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -45,4 +47,20 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 	data := []byte(ts.ReadFile(args[1]))
 	data[n] ^= 0x10
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), data, 0o644))
+}
+
+// canMount is the condition mount: file systems in user space can be mounted here, in a
+// namespace of their own. In CI they must.
+func canMount(condition string) (bool, error) {
+	if condition != "mount" {
+		return false, fmt.Errorf("there is no condition %q", condition)
+	}
+	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err == nil {
+		err = errors.Join(device.Close(), exec.Command("unshare", "--mount", "true").Run())
+	}
+	if err != nil && os.Getenv("CI") == "true" {
+		return false, fmt.Errorf("CI must be able to mount: %w", err)
+	}
+	return err == nil, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -141,7 +142,7 @@ func serverCode(err error) (code int, ok bool) {
 func withRemedy(err error) error {
 	remedy := ""
 	switch {
-	case errors.Is(err, os.ErrPermission):
+	case errors.Is(err, os.ErrPermission) && errors.As(err, new(*net.OpError)):
 		remedy = "that socket is for others: ask its owner, or name another server with -s"
 	case errors.Is(err, client.ErrUnreachable):
 		remedy = "is lcapd running there? -s names another server"
