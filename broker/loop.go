@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
@@ -51,12 +50,15 @@ type mdtWork struct {
 	MDT
 	id     groups.MDT
 	clears chan clearOrder
-	looks  chan func(context.Context) core.Event
-	queue  []func(context.Context) core.Event // looks that wait for the one before
+	looks  chan look
+	queue  []look // looks that wait for the one before
 	busy   bool
-	shown  uint64    // the last index that listeners were shown
-	atEnd  bool      // the source had nothing more behind it
-	looked time.Time // when the MDT was last recognised
+	shown  uint64 // the last index that listeners were shown
+	atEnd  bool   // the source had nothing more behind it
+
+	heard  time.Time      // when a batch came last
+	looked time.Time      // when the MDT was last to be recognised
+	doubt  *core.MDTState // it may have been away: as it was known when it came back
 }
 
 func newLoop(b *Broker) (*loop, error) {
@@ -86,7 +88,7 @@ func newLoop(b *Broker) (*loop, error) {
 		l.started.Go(func() { l.cut(c) })
 	}
 	for i, m := range b.opts.MDTs {
-		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan clearOrder, 1), looks: make(chan func(context.Context) core.Event, 1), looked: l.begun}
+		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan clearOrder, 1), looks: make(chan look, 1), heard: l.begun, looked: l.begun}
 		l.mdts = append(l.mdts, w)
 		l.numbers[m.Name] = w.id
 		l.started.Go(func() { l.clearUpstream(w) })
@@ -119,9 +121,8 @@ func (l *loop) run(ctx context.Context) {
 func (l *loop) tick(now time.Time) {
 	l.core.Step(core.Tick{Now: now})
 	for _, w := range l.mdts {
-		if now.Sub(w.looked) >= l.b.opts.RecogniseEvery {
-			w.looked = now
-			l.recognise(w)
+		if since := now.Sub(w.looked); since >= l.b.opts.RecogniseEvery || w.doubt != nil && since >= silence {
+			l.recognise(w, now)
 		}
 	}
 }
@@ -162,7 +163,7 @@ func (l *loop) do(out core.Output) {
 	case core.GroupStored:
 		l.groupStored(o.Group)
 	case core.Clear:
-		l.mdts[o.MDT].clears <- clearOrder{o, l.core.Known(o.MDT)}
+		l.clear(o)
 	case core.CheckHole:
 		l.checkHole(o)
 	case core.Deliver:
@@ -189,6 +190,7 @@ func (l *loop) publish(o core.Publish) {
 	w := l.mdts[o.Batch.MDT]
 	if !o.Late {
 		w.shown, w.atEnd = o.Batch.To, o.Batch.AtEnd
+		l.hear(w, time.Now())
 	}
 	if o.Batch.Count > 0 {
 		l.history.show(o.Batch, o.Late)
@@ -224,124 +226,6 @@ func (l *loop) writeToDisk() {
 			}
 		}
 	}
-}
-
-// clearOrder is a clear to be sent to an MDT, as it was known when that was decided.
-type clearOrder struct {
-	core.Clear
-	known core.MDTState
-}
-
-// clearUpstream is the goroutine that clears one MDT: a clear can take long.
-func (l *loop) clearUpstream(w *mdtWork) {
-	for {
-		select {
-		case <-l.ctx.Done():
-			return
-		case o := <-w.clears:
-			if l.b.send(l.ctx, l.clearIfSame(w, o)) != nil {
-				return
-			}
-		}
-	}
-}
-
-// clearIfSame clears an MDT, unless it shows other records than it did. One that lost its
-// end in a crash issues the indexes of the end again (ABI 10.8), and may have done so since
-// it was looked at last: a clear would take records that nobody has seen.
-func (l *loop) clearIfSame(w *mdtWork, o clearOrder) core.Event {
-	answer := core.Cleared{MDT: o.MDT, Epoch: o.Epoch, Index: o.Index}
-	if changed, err := l.compare(l.ctx, w, o.known); changed != nil || err != nil {
-		if _, reset := changed.(core.Reset); reset {
-			return changed // which makes the clear void
-		}
-		if answer.Err = err; err != nil {
-			return answer
-		}
-		_ = l.b.send(l.ctx, changed) // a purge: the clear holds
-	}
-	answer.Err = w.Source.Clear(l.ctx, o.Index)
-	answer.Refused = errors.Is(answer.Err, syscall.EINVAL) || errors.Is(answer.Err, syscall.ENOENT)
-	return answer
-}
-
-// look has something looked at upstream now, or after what is being looked at.
-func (l *loop) look(w *mdtWork, do func(context.Context) core.Event) {
-	if w.busy {
-		w.queue = append(w.queue, do)
-		return
-	}
-	w.busy = true
-	w.looks <- do // there is room: nothing is under way
-}
-
-func (l *loop) looksDone(w *mdtWork) {
-	w.busy = false
-	if len(w.queue) > 0 {
-		next := w.queue[0]
-		w.queue = w.queue[1:]
-		l.look(w, next)
-	}
-}
-
-// lookUpstream is the goroutine that looks at what an MDT showed before. If nothing
-// comes a reading would wait for ever, so each look is limited; the core asks again.
-func (l *loop) lookUpstream(w *mdtWork) {
-	const patience = 30 * time.Second
-	for {
-		select {
-		case <-l.ctx.Done():
-			return
-		case do := <-w.looks:
-			ctx, cancel := context.WithTimeout(l.ctx, patience)
-			ev := do(ctx)
-			cancel()
-			err := l.b.call(l.ctx, func(l *loop) {
-				l.looksDone(w)
-				if ev != nil {
-					l.core.Step(ev)
-				}
-			})
-			if err != nil {
-				return
-			}
-		}
-	}
-}
-
-// checkHole reads a hole again.
-func (l *loop) checkHole(o core.CheckHole) {
-	w := l.mdts[o.MDT]
-	opts := l.readOptions(o.MDT, o.Epoch)
-	l.look(w, func(ctx context.Context) core.Event {
-		found, err := ingest.CheckHole(ctx, w.Source.Open, opts, o.Hole)
-		return core.HoleChecked{MDT: o.MDT, Epoch: o.Epoch, Hole: o.Hole, Found: found, Late: ingest.LateRecords(found), Err: err}
-	})
-}
-
-// recognise looks whether a quiet MDT is still the one that was read. One that shows
-// records is looked at when its reading is opened.
-func (l *loop) recognise(w *mdtWork) {
-	known := l.core.Known(w.id)
-	l.look(w, func(ctx context.Context) core.Event {
-		changed, _ := l.compare(ctx, w, known) // the reading has the same trouble, and says so
-		return changed
-	})
-}
-
-// compare looks whether an MDT still shows what was read of it. It returns what has
-// happened to it, nil for nothing.
-func (l *loop) compare(ctx context.Context, w *mdtWork, known core.MDTState) (core.Event, error) {
-	found, err := ingest.Recognise(ctx, w.Source.Open, known.Recent, known.Cleared)
-	switch {
-	case err != nil:
-		return nil, err
-	case found.Reset:
-		return core.Reset{MDT: w.id, Epoch: known.Epoch + 1}, nil
-	case found.PurgedTo > 0:
-		return core.Purged{MDT: w.id, Epoch: known.Epoch, To: found.PurgedTo, Cleared: known.Cleared}, nil
-	}
-	return nil, nil
 }
 
 func (l *loop) readOptions(id groups.MDT, epoch core.Epoch) ingest.Options {
@@ -382,7 +266,7 @@ func (l *loop) settle() error {
 			case core.Persist:
 				l.disk <- o
 			case core.Clear:
-				l.mdts[o.MDT].clears <- clearOrder{o, l.core.Known(o.MDT)}
+				l.clear(o)
 			}
 		}
 		select {

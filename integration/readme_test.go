@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lcapd/lcapd/upstream/watch"
 )
 
 // readmeFiles are files that the README shows by cat, and takes for granted.
@@ -29,8 +31,15 @@ func TestReadme(t *testing.T) {
 	if len(steps) < 10 {
 		t.Fatalf("the README has only %d commands in its console blocks", len(steps))
 	}
-	t.Cleanup(func() { shell(t, bin, dir, "kill -KILL $(cat lcapd.pid)") }) // if a step failed
+	t.Cleanup(func() { shell(t, bin, dir, "kill -KILL $(cat lcapd.pid watch.pid)") }) // if a step failed
+	cannot := watch.Check(dir)
+	if cannot != nil && os.Getenv("CI") == "true" {
+		t.Fatal(cannot)
+	}
 	for _, s := range steps {
+		if s.root && cannot != nil {
+			continue
+		}
 		if name, value, ok := strings.Cut(strings.TrimPrefix(s.command, "export "), "="); ok && strings.HasPrefix(s.command, "export ") {
 			t.Setenv(name, value)
 			continue
@@ -46,20 +55,24 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// step is a command and what it prints.
-type step struct{ command, output string }
+// step is a command and what it prints. root says that only root may run it.
+type step struct {
+	command, output string
+	root            bool
+}
 
-// consoleSteps returns the commands in the fenced blocks marked console.
+// consoleSteps returns the commands in the fenced blocks marked console, or console root.
 func consoleSteps(markdown string) []step {
 	var steps []step
-	inside := false
+	inside, root := false, false
 	for line := range strings.Lines(markdown) {
 		switch {
 		case strings.HasPrefix(line, "```"):
-			inside = strings.TrimSpace(line) == "```console"
+			root = strings.TrimSpace(line) == "```console root"
+			inside = root || strings.TrimSpace(line) == "```console"
 		case !inside:
 		case strings.HasPrefix(line, "$ "):
-			steps = append(steps, step{command: strings.TrimSpace(line[2:])})
+			steps = append(steps, step{command: strings.TrimSpace(line[2:]), root: root})
 		case len(steps) > 0:
 			steps[len(steps)-1].output += line
 		}

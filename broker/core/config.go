@@ -30,7 +30,8 @@ type Config struct {
 	ClearWithoutGroups bool
 	// HoleDelay is how long after it was seen a hole is read again.
 	HoleDelay time.Duration
-	// RetryAfter is how long after a failure something is tried again.
+	// RetryAfter is how long after a failure something is tried again. A reading that
+	// worked is tried sooner.
 	RetryAfter time.Duration
 }
 

@@ -118,6 +118,7 @@ func (ev BatchRead) apply(c *Core) {
 	f.bytes += b.Weight()
 	c.keep(b)
 	if f == f.mdt.live {
+		f.mdt.failures = 0
 		f.mdt.lastRead = max(f.mdt.lastRead, b.To)
 		f.mdt.noteRecent(b.Newest)
 		c.touchMDT(f.mdt)
@@ -155,7 +156,7 @@ func (ev ReaderEnded) apply(c *Core) {
 }
 
 // restart replaces a reading that broke. The live one goes on where it was after a
-// pause, or when an operator says so if the MDT is stopped; a catch-up is opened again
+// pause, which grows, or when an operator says so if the MDT is stopped; a catch-up is opened again
 // by who still needs it.
 func (c *Core) restart(f *feed) {
 	m := f.mdt
@@ -166,8 +167,14 @@ func (c *Core) restart(f *feed) {
 	delete(c.feeds, f.id)
 	c.setGranted(f, 0)
 	c.emit(CloseReader{Reader: f.id})
-	m.reopenAt = c.now.Add(c.cfg.RetryAfter)
+	m.failures++
+	m.reopenAt = c.now.Add(c.cfg.RetryAfter >> max(0, soonest-m.failures))
 }
+
+// soonest says how soon a reading that broke is tried again for the first time: each time
+// that follows without a batch waits twice as long, the fifth and later ones
+// [Config.RetryAfter].
+const soonest = 5
 
 // evict drops batches that need not be kept: of a catch-up, those that all of its
 // users have passed; of the live reading, while there is no room for a grant, those

@@ -16,6 +16,7 @@ type mdt struct {
 	tracks   []*track
 	live     *feed
 	reopenAt time.Time // when the live reading starts again; zero while it runs
+	failures int       // of the live reading, since it had a batch
 	stopped  bool      // what it shows are no records: nothing is read until Restart
 	catchUps []*feed
 	queue    []*groups.Stream // that wait for a catch-up to be free
@@ -197,8 +198,10 @@ func (ev Purged) apply(c *Core) {
 	if m == nil || m.epoch != ev.Epoch || m.clear.sent > ev.Cleared {
 		return
 	}
+	m.holes = slices.DeleteFunc(m.holes, func(h hole) bool { return h.To <= ev.To }) // nothing will appear there
 	for _, t := range m.tracks {
 		c.tellLost(t, ev.To)
+		c.touch(t)
 	}
 }
 

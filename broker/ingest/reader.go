@@ -44,6 +44,8 @@ type Options struct {
 	Start uint64
 	// Until is the last index wanted: the reading ends there. 0 stands for no end.
 	Until uint64
+	// NoWait ends the reading with [ErrEnd] where it would wait for more records.
+	NoWait bool
 	// Slots makes batches carry Slots and Pairs, which groups of the distribution
 	// fid need. It costs a tenth of the sealing, and 512 bytes a batch; to add them
 	// later, by [WithSlots], costs four times as much.

@@ -23,6 +23,8 @@ type Finding struct {
 	Reset bool
 	// PurgedTo, if not 0: it dropped records up to there that were not cleared.
 	PurgedTo uint64
+	// Empty: it shows no record at all.
+	Empty bool
 }
 
 // Recognise looks whether an MDT still shows the records that were read from it:
@@ -58,7 +60,7 @@ func Recognise(ctx context.Context, open Opener, known []core.RecordID, cleared 
 // compare draws the conclusion from what an MDT shows from the first known record on,
 // and from the index of its first record, 0 if there is none.
 func compare(shown map[uint64]core.RecordID, first uint64, known []core.RecordID, cleared uint64) Finding {
-	var f Finding
+	f := Finding{Empty: first == 0}
 	for _, id := range known {
 		now, isShown := shown[id.Index]
 		switch {

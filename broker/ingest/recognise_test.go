@@ -19,7 +19,7 @@ func TestCompareWithWhatWasRead(t *testing.T) {
 		{"all are there", known, 1, 0, Finding{}},
 		{"all are there, and nothing before", known, 10, 0, Finding{}},
 		{"we cleared some", known[1:], 15, 10, Finding{}},
-		{"we cleared all", nil, 0, 30, Finding{}},
+		{"we cleared all", nil, 0, 30, Finding{Empty: true}},
 		{"we cleared all, and there is more", nil, 31, 30, Finding{}},
 		{"one is another", []core.RecordID{known[0], other, known[2]}, 1, 0, Finding{Reset: true}},
 		{"one is another and was cleared", []core.RecordID{known[0], other, known[2]}, 1, 30, Finding{Reset: true}},
@@ -27,7 +27,7 @@ func TestCompareWithWhatWasRead(t *testing.T) {
 		{"the end is gone and was cleared", known[:2], 1, 30, Finding{Reset: true}},
 		{"a new log, shorter than what was cleared", nil, 1, 30, Finding{Reset: true}},
 		{"the beginning was purged", known[1:], 15, 0, Finding{PurgedTo: 14}},
-		{"all was purged", nil, 0, 0, Finding{PurgedTo: 30}},
+		{"all was purged", nil, 0, 0, Finding{PurgedTo: 30, Empty: true}},
 		{"all was purged, and there is more", nil, 35, 20, Finding{PurgedTo: 34}},
 	} {
 		shown := make(map[uint64]core.RecordID)

@@ -45,6 +45,9 @@ func Run(ctx context.Context, r Reader, o Options, emit Emit) (err error) {
 		if !idle || s.Done() {
 			continue
 		}
+		if o.NoWait && readErr != nil {
+			return s.failed(ErrEnd)
+		}
 		if err := r.Wait(ctx); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -79,6 +82,9 @@ func (s *Sealer) failed(err error) error {
 	return &ReadError{MDT: s.o.MDT, Position: s.last, Err: err}
 }
 
+// ErrEnd: the MDT shows no more records at present.
+var ErrEnd = errors.New("the changelog ends before")
+
 // RunFrom opens a reader at Options.Start and runs it: see [Run]. That open fails is
 // a [*ReadError] too.
 func RunFrom(ctx context.Context, open Opener, o Options, emit Emit) error {
@@ -105,11 +111,11 @@ var errEnough = errors.New("enough")
 // or, if that would be more than 8 batches, to where the last one ends, and the
 // caller checks the rest.
 //
-// Only a record behind the hole proves that a reading came past it: CheckHole waits
-// for one. There was one when the hole was found, so it waits only if that was purged
-// since; the caller limits it by ctx, and an error says nothing about the hole.
+// Only a record behind the hole proves that a reading came past it. There was one when
+// the hole was found: [ErrEnd] says that the MDT shows none any more. An error says
+// nothing about the hole.
 func CheckHole(ctx context.Context, open Opener, o Options, hole core.Range) ([]*core.Batch, error) {
-	o.Start, o.Until = hole.From+1, hole.To
+	o.Start, o.Until, o.NoWait = hole.From+1, hole.To, true
 	var late []*core.Batch
 	found := false
 	err := RunFrom(ctx, open, o, func(_ context.Context, b *core.Batch) error {

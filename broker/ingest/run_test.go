@@ -256,39 +256,11 @@ func TestCheckHoleOfAnySize(t *testing.T) {
 	checkBatches(t, o, all, recs(upTo(1, 200)...))
 }
 
-// Nothing is known of a hole until a record behind it shows up.
-func TestCheckHoleWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newFeed(0)
-		found := make(chan []*core.Batch)
-		go func() {
-			late, err := ingest.CheckHole(t.Context(), opener(t, r, 4), ingest.Options{}, core.Range{From: 3, To: 5})
-			if err != nil {
-				t.Error(err)
-			}
-			found <- late
-		}()
-		r.c <- rec(4)
-		synctest.Wait()
-		select {
-		case late := <-found:
-			t.Errorf("found %v while nothing behind the hole was seen", late)
-		default:
-		}
-		r.c <- rec(6)
-		if late := <-found; len(late) != 2 || show(late[0]) != "(3,4][4] holes []" || show(late[1]) != "(4,5][] holes [{4 5}]" {
-			t.Errorf("found %d batches", len(late))
-		}
-	})
-}
-
 func TestCheckHoleErrors(t *testing.T) {
 	hole := core.Range{From: 3, To: 5}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-	defer cancel()
-	late, err := ingest.CheckHole(ctx, opener(t, feedOf(recs(4)), 4), ingest.Options{}, hole)
-	if late != nil || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, %v", late, err)
+	late, err := ingest.CheckHole(within(t), opener(t, feedOf(recs(4)), 4), ingest.Options{}, hole)
+	if late != nil || !errors.Is(err, ingest.ErrEnd) {
+		t.Errorf("nothing is behind the hole: got %v, %v", late, err)
 	}
 	late, err = ingest.CheckHole(within(t), opener(t, feedOf(recs(4), errBroken), 4), ingest.Options{}, hole)
 	if late != nil || !errors.Is(err, errBroken) {

@@ -1,6 +1,6 @@
 // Command member is a member of a group, or a listener, that keeps a ledger. A member's has a
-// line for each record, "MDT epoch index", written before the record is acknowledged; a
-// listener's one for each range that it was shown or missed, "range MDT epoch from to". It
+// line for each record, "MDT epoch index time type target", written before the record is
+// acknowledged; a listener's one for each range that it was shown or missed, "range MDT epoch from to". It
 // is killed by tests at any moment, and the ledger tells what it had done by then.
 package main
 
@@ -92,7 +92,7 @@ func listen(ctx context.Context, servers []string, name string, to *os.File) err
 func lines(b *client.Batch) []byte {
 	var out bytes.Buffer
 	for r := range b.Records() {
-		fmt.Fprintf(&out, "%s %d %d\n", b.MDT, b.Epoch, r.Index())
+		fmt.Fprintf(&out, "%s %d %d %d %d %v\n", b.MDT, b.Epoch, r.Index(), r.Time(), r.Type(), r.Target())
 	}
 	return out.Bytes()
 }

@@ -1,0 +1,511 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lcapd/lcapd/changelog"
+	"github.com/lcapd/lcapd/emulated"
+	"github.com/lcapd/lcapd/emulated/emulatedtest"
+	"github.com/lcapd/lcapd/upstream"
+)
+
+var (
+	devicesFor  = flag.Duration("devices.for", time.Minute, "how long TestDevices lets MDTs and processes fail")
+	devicesSeed = flag.Uint64("devices.seed", uint64(time.Now().UnixNano()), "what TestDevices does when")
+)
+
+// TestDevices runs lcapd on emulated MDTs of four releases, which fail in all ways that a
+// real one has: errors, evictions, failovers, lost tails, changelogs that begin anew,
+// records that appear late, processes killed on both sides. In the end each group has done
+// every record that the MDTs still had, or had cleared, and no clear was illegal.
+func TestDevices(t *testing.T) {
+	t.Logf("again with -devices.seed %d, as far as real processes allow", *devicesSeed)
+	s := newDeviceSite(t)
+	for _, name := range s.names() {
+		s.start(name)
+	}
+	for end := time.Now().Add(*devicesFor); time.Now().Before(end); time.Sleep(time.Duration(s.rng.IntN(100)) * time.Millisecond) {
+		for _, m := range s.mdts {
+			m.undoSome()
+			m.grow(1 + s.rng.IntN(300))
+		}
+		s.fail()
+	}
+	for _, m := range s.mdts {
+		m.undoAll()
+		m.grow(10) // behind whatever was hidden
+	}
+	s.waitUntilCleared()
+	s.stop()
+	s.compareLedgers()
+	s.checkClears()
+	s.checkLog()
+}
+
+// deviceSite is an lcapd on emulated MDTs, with members.
+type deviceSite struct {
+	t       *testing.T
+	rng     *rand.Rand
+	dir     string
+	addr    string
+	mdts    []*failingMDT
+	running map[string]*exec.Cmd
+	lives   map[string]int // how often each process was started
+	faults  map[string]int // what failed, and how often
+}
+
+// failingMDT is an emulated MDT, and what it holds. The test's goroutine is the only one
+// that appends to it.
+type failingMDT struct {
+	*emulatedtest.MDT
+	site *deviceSite
+	work *upstream.Workload
+	next uint64
+	held map[uint64]string            // by index, what the log that is served was given
+	logs map[string]map[uint64]string // by directory, the same of each log there was
+	undo []func()                     // faults that last until they are undone
+	down bool                         // one of them is that nobody serves the device
+	lost int                          // records that the MDT lost, cleared or not
+	news int                          // how often it began anew or lost its end
+}
+
+var siteReleases = []emulated.Version{emulated.Version212, emulated.Version214, emulated.Version215, emulated.Version218}
+
+func newDeviceSite(t *testing.T) *deviceSite {
+	s := &deviceSite{
+		t: t, rng: rand.New(rand.NewPCG(*devicesSeed, 2)), dir: t.TempDir(),
+		running: make(map[string]*exec.Cmd), lives: make(map[string]int), faults: make(map[string]int),
+	}
+	s.addr = "ipc://" + filepath.Join(s.dir, "sock")
+	must(t, os.Mkdir(s.dir+"/dev", 0o755))
+	build := exec.Command("go", "build", "-o", s.dir+"/", "../cmd/lcapd", "./member")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	var conf strings.Builder
+	fmt.Fprintf(&conf, "listen: [{addr: %q, allow: [listen, consume, operate]}]\nhttp: ''\nstate: %s/state\nmemory: 64MiB\nheartbeat: 1s\nlease: 5s\nlog: {level: info, format: json}\n", s.addr, s.dir)
+	fmt.Fprintf(&conf, "device_dir: %s/dev\ngroups: [{name: fid, distribution: fid}, {name: turns}]\nupstream:\n", s.dir)
+	for i, v := range siteReleases {
+		name := fmt.Sprintf("site-MDT%04x", i)
+		s.mdts = append(s.mdts, s.newMDT(name, uint16(i), v))
+		fmt.Fprintf(&conf, "  - {mdt: %s, driver: device, user: cl1, lustre: %q}\n", name, v)
+	}
+	must(t, os.WriteFile(s.dir+"/lcapd.yaml", []byte(conf.String()), 0o644))
+	if out, err := exec.Command(s.dir+"/lcapd", "init", "-c", s.dir+"/lcapd.yaml").CombinedOutput(); err != nil {
+		t.Fatalf("lcapd init: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		for _, p := range s.running {
+			_ = p.Process.Kill()
+			_ = p.Wait()
+		}
+	})
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *deviceSite) newMDT(name string, number uint16, v emulated.Version) *failingMDT {
+	m := &failingMDT{
+		MDT: emulatedtest.Start(s.t, emulatedtest.Options{
+			MDT: name, DeviceDir: s.dir + "/dev", Version: v, Seed: s.rng.Uint64(), ShortReads: s.rng.IntN(2) == 0, FollowInterval: 20 * time.Millisecond,
+		}),
+		site: s, work: upstream.NewWorkload(upstream.WorkloadOptions{Seed: s.rng.Uint64(), MDT: number}),
+		logs: make(map[string]map[uint64]string),
+	}
+	m.Register("", 0)
+	m.serve(0)
+	return m
+}
+
+// serve notes that the MDT serves another log, which has of the one before what is at or
+// below an index.
+func (m *failingMDT) serve(keep uint64) {
+	kept := make(map[uint64]string)
+	for index, what := range m.held {
+		if index <= keep {
+			kept[index] = what
+		} else {
+			m.lost++
+		}
+	}
+	m.held, m.next = kept, keep+1
+	m.logs[m.Log().Dir()] = kept
+}
+
+// grow appends records, with a hole now and then, and hides some that others follow.
+func (m *failingMDT) grow(n int) {
+	rng := m.site.rng
+	var packed []byte
+	var hidden []uint64
+	for i := range n {
+		at := len(packed)
+		packed = m.work.Append(packed, time.Now())
+		if rng.IntN(500) == 0 {
+			m.next += 1 + rng.Uint64N(5)
+		}
+		changelog.SetIndex(packed[at:], m.next)
+		r, _, err := changelog.Next(packed[at:])
+		must(m.site.t, err)
+		m.held[m.next] = fmt.Sprintf("%d %d %v", r.Time(), r.Type(), r.Target())
+		if i+1 < n && !m.down && rng.IntN(300) == 0 {
+			hidden = append(hidden, m.next)
+		}
+		m.next++
+	}
+	if len(hidden) > 0 {
+		m.Hide(hidden...)
+		m.site.faults["hidden records"] += len(hidden)
+		m.undo = append(m.undo, m.Reveal)
+	}
+	m.Append(packed)
+}
+
+func (m *failingMDT) undoSome() {
+	for len(m.undo) > 0 && m.site.rng.IntN(2) == 0 {
+		m.undo[0]()
+		m.undo = m.undo[1:]
+	}
+}
+
+func (m *failingMDT) undoAll() {
+	for _, undo := range m.undo {
+		undo()
+	}
+	m.undo = nil
+}
+
+// until has a fault last for a while. There is one such fault at a time.
+func (m *failingMDT) until(start, end func()) {
+	if len(m.undo) == 0 {
+		start()
+		m.undo = append(m.undo, end)
+	}
+}
+
+func (m *failingMDT) kill()    { m.Kill(); m.down = true }
+func (m *failingMDT) restart() { m.Restart(); m.down = false }
+
+var transportErrors = []syscall.Errno{syscall.EIO, syscall.ENODEV, syscall.ESHUTDOWN, syscall.ENOTCONN, syscall.ETIMEDOUT, syscall.EACCES}
+
+// fail has something fail, or nothing.
+func (s *deviceSite) fail() {
+	m := s.mdts[s.rng.IntN(len(s.mdts))]
+	errno := transportErrors[s.rng.IntN(len(transportErrors))]
+	name := s.names()[s.rng.IntN(len(s.names()))]
+	if m.down {
+		return
+	}
+	for _, f := range []struct {
+		what     string
+		permille int
+		do       func()
+	}{
+		{"reads fail", 20, func() { m.FailReads(1+s.rng.IntN(3), errno) }},
+		{"opens fail", 5, func() { m.FailOpens(1, errno) }},
+		{"clears fail", 20, func() { m.FailClears(1+s.rng.IntN(3), errno) }},
+		{"clears are done and fail", 20, func() { m.LoseClears(1+s.rng.IntN(3), errno) }},
+		{"eviction", 20, func() { m.Evict(errno) }},
+		{"stall", 10, func() { m.until(m.Stall, m.Resume) }},
+		{"unmount", 8, func() { m.until(m.Unmount, m.Mount) }},
+		{"device killed", 8, func() { m.until(m.kill, m.restart) }},
+		{"lost tail", 15, m.loseTail},
+		{"begins anew", 8, m.beginAnew},
+		{"process killed", 15, func() {
+			s.kill(name)
+			s.start(name)
+		}},
+	} {
+		if s.rng.IntN(1000) < f.permille {
+			s.faults[f.what]++
+			f.do()
+			return
+		}
+	}
+}
+
+// loseTail is a crash of the MDS: for a while it answers nobody, then what was not on its
+// disk is gone, and its indexes are issued again. Clients notice, or do not.
+func (m *failingMDT) loseTail() {
+	const away = 1500 * time.Millisecond // the least: a real one is away for much longer
+	begun := time.Now()
+	m.until(m.Stall, func() {
+		time.Sleep(away - time.Since(begun))
+		info, err := m.Log().Info()
+		must(m.site.t, err)
+		keep := info.Current - min(info.Current, m.site.rng.Uint64N(400))
+		m.Rewind(keep)
+		m.serve(keep)
+		m.news++
+		m.Resume()
+		if m.site.rng.IntN(2) == 0 {
+			m.Evict(syscall.ESHUTDOWN)
+		}
+	})
+}
+
+// beginAnew is an MDT whose users were all deregistered before it was started again.
+func (m *failingMDT) beginAnew() {
+	if len(m.undo) > 0 {
+		return
+	}
+	m.Swap(m.NewLog())
+	m.Register("", 0)
+	m.serve(0)
+	m.news++
+	m.Evict(syscall.ESHUTDOWN)
+}
+
+func (s *deviceSite) names() []string {
+	return []string{"lcapd", "fid-1", "fid-2", "turns-1", "turns-2"}
+}
+
+func (s *deviceSite) start(name string) {
+	p := exec.Command(s.dir+"/lcapd", "-c", s.dir+"/lcapd.yaml")
+	if name != "lcapd" {
+		group, _, _ := strings.Cut(name, "-")
+		p = exec.Command(s.dir+"/member", "-servers", s.addr, "-group", group, "-name", name, "-ledger", fmt.Sprintf("%s/%s.%d.ledger", s.dir, name, s.lives[name]))
+	}
+	s.lives[name]++
+	log, err := os.OpenFile(s.dir+"/"+name+".log", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	must(s.t, err)
+	defer log.Close()
+	p.Stderr = log
+	must(s.t, p.Start())
+	s.running[name] = p
+}
+
+func (s *deviceSite) kill(name string) {
+	_ = s.running[name].Process.Kill()
+	_ = s.running[name].Wait()
+}
+
+func (s *deviceSite) waitUntilCleared() {
+	const patience = 4 * time.Minute // a failure bound: a silent loss of a tail is looked for once a minute
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		left := slices.DeleteFunc(slices.Clone(s.mdts), func(m *failingMDT) bool {
+			info, err := m.Log().Info()
+			return err == nil && info.Users[0].Cleared == info.Current
+		})
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			s.describe()
+			s.t.Fatalf("%d changelogs are not cleared", len(left))
+		}
+	}
+}
+
+func (s *deviceSite) describe() {
+	for _, name := range s.names() {
+		if text, err := os.ReadFile(s.dir + "/" + name + ".log"); err == nil && len(text) > 0 {
+			s.t.Logf("%s:\n%s", name, text[max(0, len(text)-6000):])
+		}
+	}
+	for _, m := range s.mdts {
+		info, err := m.Log().Info()
+		s.t.Logf("%s: last %d, users %+v, %v, %+v", m.Name(), info.Current, info.Users, err, m.Status())
+	}
+}
+
+func (s *deviceSite) stop() {
+	for _, name := range slices.Backward(s.names()) {
+		must(s.t, s.running[name].Process.Signal(syscall.SIGTERM))
+		if err := s.running[name].Wait(); err != nil && name == "lcapd" {
+			s.describe()
+			s.t.Errorf("lcapd: %v", err)
+		}
+	}
+}
+
+// done returns what a group did: MDT, index and what the record was.
+func (s *deviceSite) done(group string) map[string]bool {
+	did := make(map[string]bool)
+	files, err := filepath.Glob(s.dir + "/" + group + "-*.ledger")
+	must(s.t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		must(s.t, err)
+		for line := range strings.Lines(string(text)) {
+			if mdt, rest, _ := strings.Cut(line, " "); strings.HasSuffix(line, "\n") { // else torn by a kill
+				_, record, _ := strings.Cut(strings.TrimSuffix(rest, "\n"), " ") // without the epoch
+				did[mdt+" "+record] = true
+			}
+		}
+	}
+	return did
+}
+
+// compareLedgers demands that each group did every record that was cleared, in any of the
+// logs that there were; and what the last one holds was cleared.
+func (s *deviceSite) compareLedgers() {
+	records := 0
+	for _, group := range []string{"fid", "turns"} {
+		did := s.done(group)
+		for _, m := range s.mdts {
+			for dir, held := range m.logs {
+				cleared := clearedIn(m.Clears(), dir)
+				missing := 0
+				for index, what := range held {
+					if index <= cleared && !did[fmt.Sprintf("%s %d %s", m.Name(), index, what)] {
+						missing++
+					}
+				}
+				if missing > 0 {
+					s.t.Errorf("group %s: %d records of %s (%s) were cleared to %d and are in no ledger", group, missing, m.Name(), dir, cleared)
+				}
+				records += len(held)
+			}
+		}
+	}
+	lost := 0
+	for _, m := range s.mdts {
+		lost += m.lost
+		if cleared := clearedIn(m.Clears(), m.Log().Dir()); cleared != m.next-1 {
+			s.t.Errorf("%s: cleared to %d, the last record is %d", m.Name(), cleared, m.next-1)
+		}
+	}
+	if s.t.Failed() {
+		s.describe()
+	}
+	s.t.Logf("%d records for two groups, %d lost by the MDTs; faults: %v", records, lost, s.faults)
+}
+
+// clearedIn returns how far a log was cleared.
+func clearedIn(clears []emulated.Clear, dir string) (to uint64) {
+	for _, c := range clears {
+		if c.Log == dir && c.Result != "EINVAL" && c.Result != "ENOENT" {
+			to = max(to, c.Index)
+		}
+	}
+	return to
+}
+
+// checkClears demands that every clear that was sent is one that may be: as the user, never
+// 0, never above what was read, never below an earlier one.
+func (s *deviceSite) checkClears() {
+	sent := 0
+	for _, m := range s.mdts {
+		last := make(map[string]uint64)
+		for _, c := range m.Clears() {
+			sent++
+			if c.User != 1 || c.Index == 0 || c.Index > c.Delivered || c.Index < last[c.Log] {
+				s.t.Errorf("%s: clear %+v, after one to %d", m.Name(), c, last[c.Log])
+			}
+			if c.Result == "EINVAL" || c.Result == "ENOENT" {
+				s.t.Errorf("%s: refused: %+v", m.Name(), c)
+			}
+			last[c.Log] = c.Index
+		}
+	}
+	s.t.Logf("%d clears were sent", sent)
+}
+
+// checkLog demands that what happened to the MDTs is said once: an epoch begins no more often than an
+// MDT was another one; it may be said again by an lcapd that was killed before it was on disk.
+func (s *deviceSite) checkLog() {
+	text, err := os.ReadFile(s.dir + "/lcapd.log")
+	must(s.t, err)
+	said := make(map[string]int) // by MDT and epoch
+	epochs := make(map[string]int)
+	late := 0
+	for line := range strings.Lines(string(text)) {
+		var entry struct {
+			Message, MDT string
+			Epoch        int
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			continue // torn by a kill
+		}
+		switch {
+		case strings.Contains(entry.Message, "a new epoch begins"):
+			said[fmt.Sprint(entry.MDT, entry.Epoch)]++
+			epochs[entry.MDT] = max(epochs[entry.MDT], entry.Epoch)
+		case strings.Contains(entry.Message, "appeared after later ones"):
+			late++
+		}
+	}
+	for what, times := range said {
+		if times > s.lives["lcapd"] {
+			s.t.Errorf("%s was reported %d times in %d lives", what, times, s.lives["lcapd"])
+		}
+	}
+	for _, m := range s.mdts {
+		if epochs[m.Name()] > m.news {
+			s.t.Errorf("%s has had %d epochs, and was another one %d times", m.Name(), epochs[m.Name()], m.news)
+		}
+	}
+	s.t.Logf("epochs %v, late records %d times", epochs, late)
+}
+
+// TestGoldenDevice serves the golden stream as a device, and compares what a member of a
+// group prints of it with what lfs would.
+func TestGoldenDevice(t *testing.T) {
+	stream, err := os.ReadFile("../changelog/testdata/vectors/stream.bin")
+	must(t, err)
+	bin := buildPrograms(t)
+	mdt := emulatedtest.Start(t, emulatedtest.Options{MDT: "home-MDT0000", ShortReads: true})
+	mdt.Register("", 0)
+	mdt.Append(stream)
+	h := newHome(t, bin)
+	h.set("device_dir", mdt.Dir())
+	h.set("upstream", `[{mdt: home-MDT0000, driver: device, user: cl1, lustre: "2.18", changelog_users: `+mdt.UsersFile()+`}]`)
+	h.init()
+	if s := h.lcapd("check", "-c", h.file()); s.code != 0 || !strings.Contains(s.stdout, "home-MDT0000 (device): ok, its first record is") {
+		t.Errorf("lcapd check: %+v", s)
+	}
+	r := h.start()
+	got := runProgram(t, filepath.Join(bin, "lcapcli"), "-s", r.addresses[0], "consume", "--group", "g", "--idle", "2s", "--format", "lfs")
+	want := runProgram(t, filepath.Join(bin, "lcapcli"), "decode", "../changelog/testdata/vectors/stream.bin")
+	if got.code != 0 || got.stdout != want.stdout || len(want.stdout) < 100_000 {
+		t.Errorf("exit code %d, %d bytes, want %d; %s", got.code, len(got.stdout), len(want.stdout), got.stderr)
+	}
+	direct := runProgram(t, filepath.Join(bin, "lcapcli"), "changelog", filepath.Join(mdt.Dir(), "changelog-home-MDT0000"))
+	if direct.code != 0 {
+		t.Errorf("lcapcli changelog: %+v", direct)
+	}
+	info, err := mdt.Log().Info()
+	must(t, err)
+	waitFor(t, "the clear", func() bool {
+		now, err := mdt.Log().Info()
+		return err == nil && now.Users[0].Cleared == info.Current
+	})
+	for _, c := range mdt.Clears() {
+		if c.Index == 0 || c.Index > c.Delivered || c.Result != "ok" {
+			t.Errorf("clear %+v", c)
+		}
+	}
+}
+
+// waitFor waits until something is so.
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("it never came"))
+	defer cancel()
+	for !is() {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("%s: %v", what, context.Cause(ctx))
+		}
+	}
+}
