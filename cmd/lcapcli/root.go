@@ -74,7 +74,7 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: "records", Title: "Records and changelogs:"},
 		&cobra.Group{ID: "local", Title: "Local changelogs:"},
 	)
-	root.AddCommand(newDecode(), newEncode(), newChangelog(), newChangelogClear(), newLlog(),
+	root.AddCommand(newDecode(), newEncode(), newTestModule(), newChangelog(), newChangelogClear(), newLlog(),
 		newStatus(), newMDTs(), newGroups(), newMembers(), newListeners(), newConsume(), newListen())
 	addServerFlags(root)
 	return root

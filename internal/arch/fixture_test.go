@@ -52,7 +52,7 @@ func TestRulesCanFail(t *testing.T) {
 			llog/atomics.go:7: uses atomic.Int64
 			llog/atomicuser.go:3: uses atomic.Int64
 			llog/gone.go: the table excuses this file (was one), but it needs no excuse: remove the row`},
-		"pure": {checkPure(h, pureRooms), `
+		"pure": {checkPure(h, pureRooms, notPure), `
 			broker/core/core.go:7: imports os/exec
 			broker/core/deep/deep.go:4: imports net/http
 			groups/groups.go:6: imports io/ioutil

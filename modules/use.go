@@ -1,0 +1,96 @@
+package modules
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Use is what a chain is for, as the configuration states it. The zero Use is a group whose
+// consumers need every record, on a file system of several MDTs.
+type Use struct {
+	Scope Scope
+	// Consumers is the most that any consumer of the stream needs.
+	Consumers Consumers
+	// OneMDT: the file system has one MDT and will not get another while the chain lives. Then
+	// one stream has the whole history of every directory.
+	OneMDT bool
+	// Whole: batches are handed out and acknowledged as a whole, so that their records need not be
+	// in the order of their indexes.
+	Whole bool
+}
+
+// Scope says who gets what comes out of the chain.
+type Scope int
+
+// The scopes.
+const (
+	ForGroup     Scope = iota // one persistent group
+	ForListeners              // listeners, to whom nothing is owed
+	ForAll                    // everybody: before batches are sealed
+)
+
+// String returns who it is.
+func (s Scope) String() string { return names(scopeNames, int(s)) }
+
+var scopeNames = []string{"a group", "listeners", "everybody"}
+
+// Consumers says what the consumers of a stream need.
+type Consumers int
+
+// What consumers may need, the most first.
+const (
+	// EveryRecord: each record counts by itself, as for an audit. Nothing may be merged.
+	EveryRecord Consumers = iota
+	// Changes: what changed, with the contents of the newest record about it (its time, its
+	// job, its client).
+	Changes
+	// State: the names of objects, and that an object changed; what it is now the consumer reads from
+	// the file system, as Robinhood does.
+	State
+)
+
+// String returns the name that configurations use.
+func (c Consumers) String() string { return names(consumerNames, int(c)) }
+
+var consumerNames = []string{"every-record", "changes", "state"}
+
+// ParseConsumers reads the name that String returns.
+func ParseConsumers(s string) (Consumers, error) {
+	for i, name := range consumerNames {
+		if s == name {
+			return Consumers(i), nil
+		}
+	}
+	return 0, fmt.Errorf("consumers %q are unknown; consumers need %s (each record counts: audit), %s (the newest record about a change) or %s (they read the file system themselves)",
+		s, EveryRecord, Changes, State)
+}
+
+func names(list []string, i int) string {
+	if i < 0 || i >= len(list) {
+		return fmt.Sprint(i)
+	}
+	return list[i]
+}
+
+// ErrUnsafe: the module would break what the use promises.
+var ErrUnsafe = errors.New("not safe here")
+
+func unsafeFor(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrUnsafe, fmt.Sprintf(format, args...))
+}
+
+// mayMerge refuses a module that drops records of which others tell the same.
+func (u Use) mayMerge() error {
+	if u.Consumers == EveryRecord {
+		return unsafeFor("the consumers need every record (an audit does), this module drops records of which newer ones tell the same; state consumers: changes, or consumers: state, if that is so for all of them")
+	}
+	return nil
+}
+
+// mayLose refuses a module that drops records that nothing else tells.
+func (u Use) mayLose() error {
+	if u.Scope != ForListeners {
+		return unsafeFor("this module loses records, which only listeners may; %s would miss changes for good", u.Scope)
+	}
+	return nil
+}
