@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +27,7 @@ type daemonHome struct {
 	t        *testing.T
 	bin, dir string
 	lines    []string // of the configuration, by top-level key
+	through  []string // a command that starts lcapd, such as strace; none as a rule
 }
 
 // newHome makes a folder with a good configuration: one workload, one group, addresses
@@ -121,7 +123,8 @@ func (h *daemonHome) start() *running {
 // launch starts lcapd.
 func (h *daemonHome) launch() *running {
 	h.t.Helper()
-	r := &running{t: h.t, cmd: exec.Command(filepath.Join(h.bin, "lcapd"), "-c", h.file()), log: make(chan map[string]any, 10_000), text: make(chan string, 1)}
+	line := append(slices.Clone(h.through), filepath.Join(h.bin, "lcapd"), "-c", h.file())
+	r := &running{t: h.t, cmd: exec.Command(line[0], line[1:]...), log: make(chan map[string]any, 10_000), text: make(chan string, 1)}
 	stderr, err := r.cmd.StderrPipe()
 	if err != nil {
 		h.t.Fatal(err)

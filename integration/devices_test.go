@@ -1,9 +1,7 @@
 package integration
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -485,7 +484,7 @@ func TestGoldenDevice(t *testing.T) {
 	}
 	info, err := mdt.Log().Info()
 	must(t, err)
-	waitFor(t, "the clear", func() bool {
+	eventually(t, "the clear", func() bool {
 		now, err := mdt.Log().Info()
 		return err == nil && now.Users[0].Cleared == info.Current
 	})
@@ -496,16 +495,63 @@ func TestGoldenDevice(t *testing.T) {
 	}
 }
 
-// waitFor waits until something is so.
-func waitFor(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("it never came"))
-	defer cancel()
-	for !is() {
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, context.Cause(ctx))
+// TestClearComesAfterSync watches the system calls of lcapd: before each clear of a device the
+// state that allows it, data and then root, has been forced to disk.
+func TestClearComesAfterSync(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("there is no strace: apt-get install strace")
 		}
+		t.Skip("there is no strace: apt-get install strace")
+	}
+	bin := buildPrograms(t)
+	mdt := emulatedtest.Start(t, emulatedtest.Options{MDT: "home-MDT0000"})
+	mdt.Register("", 0)
+	h := newHome(t, bin)
+	h.set("device_dir", mdt.Dir())
+	h.set("upstream", `[{mdt: home-MDT0000, driver: device, user: cl1, lustre: "2.18"}]`)
+	h.init()
+	calls := filepath.Join(h.dir, "calls")
+	h.through = []string{strace, "-f", "-qq", "-s", "64", "-e", "trace=write,pwrite64,fdatasync,fsync", "-o", calls}
+	r := h.start()
+	work := upstream.NewWorkload(upstream.WorkloadOptions{Seed: 1})
+	for cleared := uint64(0); len(mdt.Clears()) < 3; {
+		last := mdt.AppendNew(work.Append(work.Append(nil, time.Now()), time.Now())).Last
+		got := runProgram(t, filepath.Join(bin, "lcapcli"), "-s", r.addresses[0], "consume", "--group", "g", "--count", "2")
+		if got.code != 0 {
+			t.Fatalf("consume: %+v", got)
+		}
+		eventually(t, "the clear", func() bool {
+			info, err := mdt.Log().Info()
+			return err == nil && info.Users[0].Cleared == last
+		})
+		if last <= cleared {
+			t.Fatalf("cleared %d, then %d", cleared, last)
+		}
+		cleared = last
+	}
+	child, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", r.cmd.Process.Pid))
+	must(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(child)))
+	must(t, err)
+	must(t, syscall.Kill(pid, syscall.SIGTERM))
+	r.wait()
+	text, err := os.ReadFile(calls)
+	must(t, err)
+	clears, synced := 0, 0
+	for line := range strings.Lines(string(text)) {
+		switch {
+		case strings.Contains(line, `"clear:cl1:`):
+			if clears++; synced < 2 {
+				t.Errorf("%d syncs before %s", synced, line)
+			}
+			synced = 0
+		case strings.Contains(line, "sync") && strings.Contains(line, "= 0"):
+			synced++
+		}
+	}
+	if clears < 3 {
+		t.Errorf("%d clears were seen", clears)
 	}
 }
