@@ -184,3 +184,6 @@ func (p *Replica) rename(r changelog.Record, to Place) error {
 	p.children[to.Parent]++
 	return nil
 }
+
+// Names returns how many names there are.
+func (p *Replica) Names() int { return len(p.names) }
