@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
@@ -74,25 +75,59 @@ func (l *loop) checkHole(o core.CheckHole) {
 // without its last records. No MDS is back sooner, and no client tells.
 const silence = time.Second
 
-// hear notes that an MDT delivered a batch. After a silence it may be another one: then
-// the records known before are looked for, until that worked, and those alone count.
-// What is read on meanwhile could push them out of what is remembered.
-func (l *loop) hear(w *mdtWork, now time.Time) {
-	quiet := now.Sub(w.heard)
+// A doubt is whether an MDT that was silent came back as another one. What it shows first
+// may have been fetched before it went away, and what follows without a gap may have been
+// issued in the place of records that nobody has seen (ABI 10.8). So all of that is looked
+// for once more, until enough of it was found that nothing fetched before can follow.
+type doubt struct {
+	epoch core.Epoch
+	known []core.RecordID // before the silence, or the last one that was found since
+	heard []*core.Batch   // since, and not found yet
+	found int             // batches that were
+	count int             // records heard since the silence
+}
+
+// fetchedBefore is more records than can have been on their way to us while an MDT was
+// away: 1,024 in the client (ABI 8.3), the rest in our own buffers.
+const fetchedBefore = 8192
+
+// hear notes that an MDT delivered a batch.
+func (l *loop) hear(w *mdtWork, b *core.Batch, now time.Time) {
+	quiet := now.Sub(w.heard) >= silence
 	w.heard = now
-	if quiet < silence || w.doubt != nil {
+	if !quiet && w.doubt == nil || b.Count == 0 {
 		return
 	}
 	known := l.core.Known(w.id)
-	w.doubt = &known
-	l.recognise(w, now)
+	if w.doubt != nil && w.doubt.epoch != known.Epoch {
+		w.doubt = nil // it was another one
+	}
+	if quiet && !w.unsure() {
+		before := slices.DeleteFunc(known.Recent, func(id core.RecordID) bool { return id.Index > b.From })
+		w.doubt = &doubt{epoch: known.Epoch, known: before}
+	}
+	d := w.doubt
+	if d == nil || d.count >= fetchedBefore {
+		return
+	}
+	first := d.count == 0
+	d.heard = append(d.heard, b)
+	if d.count += b.Count; first || d.count >= fetchedBefore {
+		l.recognise(w, now)
+	}
 }
+
+// unsure tells whether something that an MDT showed is still to be found once more.
+func (w *mdtWork) unsure() bool { return w.doubt != nil && len(w.doubt.heard) > 0 }
 
 // known returns how an MDT is known: what it is to be recognised by.
 func (l *loop) known(w *mdtWork) core.MDTState {
 	known := l.core.Known(w.id)
-	if w.doubt != nil && w.doubt.Epoch == known.Epoch {
-		known.Recent = w.doubt.Recent
+	if w.unsure() && w.doubt.epoch == known.Epoch {
+		known.Recent = slices.Clone(w.doubt.known)
+		for _, b := range w.doubt.heard {
+			known.Recent = append(known.Recent, ingest.RecordIDs(b.Records)...)
+		}
 	}
 	return known
 }
@@ -101,21 +136,38 @@ func (l *loop) known(w *mdtWork) core.MDTState {
 // looked at when its reading is opened, too.
 func (l *loop) recognise(w *mdtWork, now time.Time) {
 	w.looked = now
-	known, doubt := l.known(w), w.doubt
+	known, d, batches := l.known(w), w.doubt, 0
+	if d != nil {
+		batches = d.found + len(d.heard)
+	}
 	l.look(w, func(ctx context.Context) func() {
 		found, err := ingest.Recognise(ctx, w.Source.Open, known.Recent, known.Cleared)
 		return func() {
 			if err != nil {
 				return // the reading has the same trouble, and says so
 			}
-			if w.doubt == doubt {
-				w.doubt = nil
-			}
 			if ev := change(w, known, found); ev != nil {
 				l.core.Step(ev)
 			}
+			if d != nil && d == w.doubt {
+				w.foundAgain(known.Recent, batches)
+			}
 		}
 	})
+}
+
+// foundAgain notes that so many batches, counted since the silence, were found once more,
+// by their records.
+func (w *mdtWork) foundAgain(ids []core.RecordID, batches int) {
+	d := w.doubt
+	n := batches - d.found
+	if n <= 0 {
+		return // another look has found them
+	}
+	d.known, d.heard, d.found = ids[len(ids)-1:], d.heard[n:], batches
+	if d.count >= fetchedBefore && len(d.heard) == 0 {
+		w.doubt = nil
+	}
 }
 
 // change returns what has happened to an MDT, nil for nothing.

@@ -56,9 +56,9 @@ type mdtWork struct {
 	shown  uint64 // the last index that listeners were shown
 	atEnd  bool   // the source had nothing more behind it
 
-	heard  time.Time      // when a batch came last
-	looked time.Time      // when the MDT was last to be recognised
-	doubt  *core.MDTState // it may have been away: as it was known when it came back
+	heard  time.Time // when a batch came last
+	looked time.Time // when the MDT was last to be recognised
+	doubt  *doubt    // whether it is still the one that was read; nil for none
 }
 
 func newLoop(b *Broker) (*loop, error) {
@@ -121,7 +121,7 @@ func (l *loop) run(ctx context.Context) {
 func (l *loop) tick(now time.Time) {
 	l.core.Step(core.Tick{Now: now})
 	for _, w := range l.mdts {
-		if since := now.Sub(w.looked); since >= l.b.opts.RecogniseEvery || w.doubt != nil && since >= silence {
+		if since := now.Sub(w.looked); since >= l.b.opts.RecogniseEvery || w.unsure() && since >= silence {
 			l.recognise(w, now)
 		}
 	}
@@ -190,7 +190,7 @@ func (l *loop) publish(o core.Publish) {
 	w := l.mdts[o.Batch.MDT]
 	if !o.Late {
 		w.shown, w.atEnd = o.Batch.To, o.Batch.AtEnd
-		l.hear(w, time.Now())
+		l.hear(w, o.Batch, time.Now())
 	}
 	if o.Batch.Count > 0 {
 		l.history.show(o.Batch, o.Late)

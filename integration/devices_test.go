@@ -254,6 +254,7 @@ func (m *failingMDT) loseTail() {
 		m.Rewind(keep)
 		m.serve(keep)
 		m.news++
+		m.FailClears(1, syscall.ESHUTDOWN) // the one that was under way dies with the MDS
 		m.Resume()
 		if m.site.rng.IntN(2) == 0 {
 			m.Evict(syscall.ESHUTDOWN)
@@ -263,14 +264,13 @@ func (m *failingMDT) loseTail() {
 
 // beginAnew is an MDT whose users were all deregistered before it was started again.
 func (m *failingMDT) beginAnew() {
-	if len(m.undo) > 0 {
-		return
-	}
-	m.Swap(m.NewLog())
-	m.Register("", 0)
-	m.serve(0)
-	m.news++
-	m.Evict(syscall.ESHUTDOWN)
+	m.until(m.Unmount, func() {
+		m.Swap(m.NewLog())
+		m.Register("", 0)
+		m.serve(0)
+		m.news++
+		m.Mount()
+	})
 }
 
 func (s *deviceSite) names() []string {

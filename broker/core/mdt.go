@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -89,38 +88,18 @@ func (c *Core) reopen(m *mdt) {
 }
 
 // mostRecent is how many records an MDT is recognised by.
-const mostRecent = 16
+const mostRecent = 8
 
-// noteRecent remembers the last record of a batch. An MDT that loses its end in a crash
-// is recognised by a record that was in the lost part, and nobody says when that was: so
-// what is remembered lies the further apart the longer ago it was read.
+// noteRecent remembers the last record of a batch.
 func (m *mdt) noteRecent(id RecordID) {
 	if id == (RecordID{}) {
 		return
 	}
 	m.recent = slices.DeleteFunc(m.recent, func(x RecordID) bool { return x.Index >= id.Index }) // of an earlier run
 	if len(m.recent) == mostRecent {
-		i := densest(m.recent, id.Index)
-		m.recent = slices.Delete(m.recent, i, i+1)
+		m.recent = slices.Delete(m.recent, 0, 1)
 	}
 	m.recent = append(m.recent, id)
-}
-
-// densest returns the place, not the last one, where a record of the list is missed least:
-// where those beside it are nearest to each other, measured by their distance from end.
-func densest(list []RecordID, end uint64) (at int) {
-	least := math.Inf(1)
-	for i := range len(list) - 1 {
-		below := uint64(0)
-		if i > 0 {
-			below = list[i-1].Index
-		}
-		gap := float64(list[i+1].Index-below) / float64(end-below)
-		if gap <= least {
-			least, at = gap, i
-		}
-	}
-	return at
 }
 
 // clear acknowledges to the MDT what every group has on disk as acknowledged, after

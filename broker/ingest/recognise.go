@@ -16,6 +16,14 @@ func identify(r changelog.Record) core.RecordID {
 	return core.RecordID{Index: r.Index(), Time: r.Time(), Type: r.Type(), Target: r.Target()}
 }
 
+// RecordIDs lists what some records are recognised by.
+func RecordIDs(packed []byte) (list []core.RecordID) {
+	for scan := changelog.NewScanner(packed); scan.Scan(); {
+		list = append(list, identify(scan.Record()))
+	}
+	return list
+}
+
 // Finding is what became of an MDT since it was read last.
 type Finding struct {
 	// Reset: it counts its indexes anew, or has issued some of them again for other
