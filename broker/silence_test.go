@@ -1,0 +1,96 @@
+package broker
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/lcapd/lcapd/changelog"
+	"github.com/lcapd/lcapd/groups"
+)
+
+// fetched is a source whose first reader has fetched some records ahead, as a client does
+// (ABI 8.3). It shows each part when the test lets it; who opens later sees the changelog.
+type fetched struct {
+	Source
+	parts  chan []byte
+	opened bool // the first reader; nobody else opens before it
+}
+
+func (f *fetched) Open(ctx context.Context, start uint64) (Reader, error) {
+	if !f.opened {
+		f.opened = true
+		return &fetchedReader{parts: f.parts}, nil
+	}
+	return f.Source.Open(ctx, start)
+}
+
+type fetchedReader struct {
+	parts chan []byte
+	next  []byte
+}
+
+func (r *fetchedReader) Read(dst []byte) (int, error) {
+	if len(r.next) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(dst, r.next)
+	r.next = nil
+	return n, nil
+}
+
+func (r *fetchedReader) Wait(ctx context.Context) error {
+	select {
+	case r.next = <-r.parts:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (r *fetchedReader) Close() error { return nil }
+
+func pack(t *testing.T, records []changelog.Fields) (packed []byte) {
+	t.Helper()
+	for _, f := range records {
+		var err error
+		packed, err = f.Append(packed)
+		must(t, err)
+	}
+	return packed
+}
+
+// An MDT dies when the client has fetched records 101 to 110, and issues these indexes again.
+// They are read after the silence, and the new 111 follows them without a gap.
+func TestFetchedBeforeTheSilence(t *testing.T) {
+	f := &fetched{parts: make(chan []byte)}
+	s := newSiteWith(t, func(o *Options) { f.Source, o.MDTs[0].Source = o.MDTs[0].Source, f })
+	log := s.logs[firstMDT]
+	log.grow(100)
+	s.group("g", groups.ByMDT)
+	m := s.join("g", "m", 64)
+	old, issued := made(1, 110), made(1, 130)
+	for i := range issued[100:] {
+		issued[100+i].Target.Oid = 7777
+	}
+	f.parts <- pack(t, old[:100])
+	m.take(100)
+	s.eventually("the clear", func() bool { return log.cleared() == 100 })
+	log.rewrite(issued...)
+	<-time.After(silence + silence/10)
+	f.parts <- append(pack(t, old[100:]), pack(t, issued[110:])...) // one batch
+	var again []uint64
+	for len(again) == 0 || again[len(again)-1] < 130 {
+		d := m.next()
+		if cleared := log.cleared(); cleared > 100 && d.Epoch == 0 {
+			t.Fatalf("%d was cleared while nobody has seen all of it", cleared)
+		}
+		if d.Epoch == 1 {
+			again = append(again, indexesOf(d.Records)...)
+		}
+		m.ack(d)
+	}
+	wantRange(t, again, 1, 130)
+	s.eventually("the clear", func() bool { return log.cleared() == 130 })
+}
