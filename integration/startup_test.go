@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lcapd/lcapd/emulated"
+	"github.com/lcapd/lcapd/emulated/emulatedtest"
 	"github.com/lcapd/lcapd/llog"
 	"github.com/lcapd/lcapd/upstream"
 	"github.com/lcapd/lcapd/wire"
@@ -42,7 +44,6 @@ func TestStartIsRefused(t *testing.T) {
 		{"a folder", func(h *daemonHome) { remove(h, "lcapd.yaml"); h.mkdir("lcapd.yaml") }, []string{"lcapd.yaml", "is a directory"}},
 		{"no upstream", func(h *daemonHome) { h.set("upstream", "") }, []string{"upstream", "lcapd config"}},
 		{"unknown driver", func(h *daemonHome) { h.set("upstream", "[{mdt: home-MDT0000, driver: magnetic}]") }, []string{"lcapd.yaml:", "upstream[0].driver", "magnetic", "device, llog, watch or workload"}},
-		{"no driver yet", func(h *daemonHome) { h.set("upstream", "[{mdt: home-MDT0000, driver: device, user: cl1}]") }, []string{"home-MDT0000", "device", "llog or workload"}},
 		{"no state", func(h *daemonHome) { remove(h, "state") }, []string{"DIR/state", "lcapd init -c"}},
 		{"an empty state directory", func(h *daemonHome) { remove(h, "state"); h.mkdir("state") }, []string{"DIR/state", "lcapd init -c"}},
 		{"a foreign state directory", func(h *daemonHome) { remove(h, "state"); h.mkdir("state"); h.write("state/photo.jpg", "x") }, []string{"DIR/state", "not an lcapd state"}},
@@ -372,5 +373,31 @@ func fill(t *testing.T, log *llog.Log, n uint64) {
 	w := upstream.NewWorkload(upstream.WorkloadOptions{Seed: uint64(time.Now().UnixNano())})
 	if _, err := w.Produce(t.Context(), a, upstream.Pace{Records: n}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A file system may be mounted after lcapd was started: it says what is missing, and goes on
+// when it is there.
+func TestStartsBeforeTheMount(t *testing.T) {
+	bin := buildPrograms(t)
+	h := newHome(t, bin)
+	h.mkdir("dev")
+	h.set("device_dir", h.dir+"/dev")
+	h.set("upstream", `[{mdt: home-MDT0000, driver: device, user: cl1, lustre: "2.15"}]`)
+	h.init()
+	missing := "no such device; mount the file system on this node, or change device_dir"
+	if s := h.lcapd("check", "-c", h.file()); s.code != 2 || !strings.Contains(s.stdout, "home-MDT0000 (device): open "+h.dir+"/dev/changelog-home-MDT0000: "+missing) {
+		t.Errorf("lcapd check: %+v", s)
+	}
+	r := h.start()
+	mdt := emulatedtest.Start(t, emulatedtest.Options{MDT: "home-MDT0000", DeviceDir: h.dir + "/dev", Version: emulated.Version215})
+	mdt.Register("", 0)
+	mdt.AppendNew(upstream.NewWorkload(upstream.WorkloadOptions{Seed: 1}).Append(nil, time.Now()))
+	got := runProgram(t, filepath.Join(bin, "lcapcli"), "-s", r.addresses[0], "consume", "--group", "g", "--count", "1")
+	if got.code != 0 || got.stdout == "" {
+		t.Errorf("lcapcli consume: %+v", got)
+	}
+	if text := r.terminate(); !strings.Contains(text, missing) {
+		t.Errorf("lcapd did not say what was missing: %s", text)
 	}
 }
