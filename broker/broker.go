@@ -32,6 +32,9 @@ type Options struct {
 	// MaxDeliveries. Own are those that have other ones, by name; 0 is none of its own.
 	Groups groups.Config
 	Own    map[string]groups.Config
+	// GroupLimits are those of the groups that the configuration names: what the state says of
+	// them does not count. Other groups have those that they were made with.
+	GroupLimits map[string]core.Limits
 	// History is how many bytes of batches are kept for listeners that do not keep up;
 	// 0 stands for an eighth of Limits.Memory, which is in addition.
 	History int64
@@ -42,6 +45,9 @@ type Options struct {
 	// RecogniseEvery is how often an MDT is looked at, whether it is still the one
 	// that was read; 0 stands for a minute.
 	RecogniseEvery time.Duration
+	// StuckAfter is after how long a member that acknowledges nothing of what it has is
+	// shown as a problem; 0 stands for five seconds.
+	StuckAfter time.Duration
 	// Store is the open state. The broker is its only user while it runs.
 	Store *state.Store
 	Log   zerolog.Logger
@@ -54,6 +60,9 @@ func (o Options) withDefaults() Options {
 	if o.RecogniseEvery == 0 {
 		o.RecogniseEvery = time.Minute
 	}
+	if o.StuckAfter == 0 {
+		o.StuckAfter = 5 * time.Second
+	}
 	return o
 }
 
@@ -65,7 +74,8 @@ type Broker struct {
 	opts   Options
 	events chan core.Event
 	calls  chan func(*loop)
-	done   chan struct{} // closed when Run returns
+	copies chan copyOrder // of the state
+	done   chan struct{}  // closed when Run returns
 }
 
 // New returns a broker that Run starts.
@@ -75,6 +85,7 @@ func New(o Options) *Broker {
 		opts:   o.withDefaults(),
 		events: make(chan core.Event, waiting),
 		calls:  make(chan func(*loop)),
+		copies: make(chan copyOrder),
 		done:   make(chan struct{}),
 	}
 }

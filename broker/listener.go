@@ -141,6 +141,8 @@ func (x *Listener) resume(marks []Mark) {
 func (x *Listener) Close() error {
 	err := x.b.call(context.Background(), func(l *loop) {
 		delete(l.listeners, x.id)
+		_, _, gaps, _ := x.tally.counts()
+		l.gapsTold += gaps
 		l.history.listeners--
 	})
 	if err == ErrStopped {

@@ -136,7 +136,11 @@ func (l *loop) known(w *mdtWork) core.MDTState {
 // looked at when its reading is opened, too.
 func (l *loop) recognise(w *mdtWork, now time.Time) {
 	w.looked = now
-	known, d, batches := l.known(w), w.doubt, 0
+	known := l.known(w)
+	if w.doubt != nil && w.doubt.epoch != known.Epoch {
+		w.doubt = nil // it was another one, which the reading has noticed first
+	}
+	d, batches := w.doubt, 0
 	if d != nil {
 		batches = d.found + len(d.heard)
 	}

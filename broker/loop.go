@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/ingest"
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/wire"
 )
 
 // loop is the one goroutine that owns the core, and with it all that is decided. It
@@ -42,6 +44,8 @@ type loop struct {
 	storing      map[string][]chan struct{} // who waits for a group to be on disk
 	begun        time.Time
 	mayCreate    bool // a join may make a group
+	watch        watch
+	gapsTold     uint64 // to listeners that are gone
 }
 
 // mdtWork is what is asked of an MDT's source besides reading: clears, one at a time,
@@ -56,6 +60,7 @@ type mdtWork struct {
 	shown  uint64 // the last index that listeners were shown
 	atEnd  bool   // the source had nothing more behind it
 
+	behind time.Time // since when the reading has not seen the end; zero if it has
 	heard  time.Time // when a batch came last
 	looked time.Time // when the MDT was last to be recognised
 	doubt  *doubt    // whether it is still the one that was read; nil for none
@@ -79,6 +84,7 @@ func newLoop(b *Broker) (*loop, error) {
 		storing:   make(map[string][]chan struct{}),
 		begun:     time.Now(),
 		mayCreate: b.opts.CreateGroups,
+		watch:     newWatch(),
 	}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.started.Go(l.writeToDisk)
@@ -120,6 +126,9 @@ func (l *loop) run(ctx context.Context) {
 
 func (l *loop) tick(now time.Time) {
 	l.core.Step(core.Tick{Now: now})
+	if now.Sub(l.watch.looked) >= reviewEvery {
+		l.review(now)
+	}
 	for _, w := range l.mdts {
 		if since := now.Sub(w.looked); since >= l.b.opts.RecogniseEvery || w.unsure() && since >= silence {
 			l.recognise(w, now)
@@ -190,7 +199,14 @@ func (l *loop) publish(o core.Publish) {
 	w := l.mdts[o.Batch.MDT]
 	if !o.Late {
 		w.shown, w.atEnd = o.Batch.To, o.Batch.AtEnd
-		l.hear(w, o.Batch, time.Now())
+		now := time.Now()
+		switch {
+		case o.Batch.AtEnd:
+			w.behind = time.Time{}
+		case w.behind.IsZero():
+			w.behind = now
+		}
+		l.hear(w, o.Batch, now)
 	}
 	if o.Batch.Count > 0 {
 		l.history.show(o.Batch, o.Late)
@@ -203,14 +219,8 @@ func (l *loop) mdtRestarted(o core.Restarted) {
 	w.atEnd = false
 	l.history.miss(o.MDT, o.Epoch, core.Range{})
 	l.b.opts.Log.Error().Str("mdt", w.Name).Uint32("epoch", uint32(o.Epoch)).Msg("the MDT counts its indexes anew: a new epoch begins")
-}
-
-func (l *loop) alarm(o core.Alarm) {
-	ev := l.b.opts.Log.Warn()
-	if !o.General {
-		ev = ev.Str("mdt", l.mdts[o.MDT].Name)
-	}
-	ev.Msg(o.Text)
+	l.watch.recent[subject{wire.NewEpoch, w.Name}] = happening{time.Now(), fmt.Sprintf("the MDT counts its indexes anew: epoch %d has begun", o.Epoch),
+		"see whether the MDT was restored or lost its end in a crash; groups were told what they lost"}
 }
 
 // writeToDisk is the goroutine that uses the store.
@@ -224,6 +234,8 @@ func (l *loop) writeToDisk() {
 			if l.b.send(l.ctx, core.Persisted{Seq: p.Seq, Err: err}) != nil {
 				return
 			}
+		case o := <-l.b.copies:
+			o.answer <- l.store.copy()
 		}
 	}
 }

@@ -45,7 +45,7 @@ type Mark struct {
 }
 
 // Lost is a range of an MDT whose records are gone, by a purge of Lustre itself or a
-// reset, and that the group had not acknowledged.
+// reset, or that the group gave up as it was abandoned, and had not acknowledged.
 type Lost struct {
 	Group    string
 	MDT      string
@@ -220,13 +220,14 @@ func (l *loop) welcome(o core.Welcome) {
 	p.Joined(j)
 }
 
-// lost tells all members of a group what it lost, and the log.
+// lost tells members of a group what it lost, and the log, once.
 func (l *loop) lost(o core.Lost) {
 	x := Lost{Group: o.Group, MDT: l.mdts[o.MDT].Name, Epoch: o.Epoch, From: o.Range.From, To: o.Range.To}
-	l.b.opts.Log.Error().Str("group", o.Group).Str("mdt", x.MDT).Uint32("epoch", uint32(x.Epoch)).
-		Uint64("after", x.From).Uint64("to", x.To).Msg("records are gone that the group had not acknowledged")
-	for _, p := range l.peers {
-		if p.group == o.Group {
+	if o.Peer == 0 {
+		l.noteLoss(o, x)
+	}
+	for id, p := range l.peers {
+		if p.group == o.Group && (o.Peer == 0 || o.Peer == id) {
 			p.Lost(x)
 		}
 	}

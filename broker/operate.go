@@ -22,6 +22,7 @@ type GroupSpec struct {
 	Distribution groups.Distribution
 	Start        core.Start
 	MDTs         []string // none stands for all
+	Limits       core.Limits
 }
 
 // CreateGroup makes a group and returns when it is on disk. Errors:
@@ -64,7 +65,15 @@ func (l *loop) createGroup(g GroupSpec) error {
 		return err
 	}
 	cfg := l.b.opts.groupConfig(g.Name, g.Distribution)
-	return l.core.Do(core.CreateGroup{GroupState: core.GroupState{Config: cfg, Start: g.Start, MDTs: mdts}})
+	return l.core.Do(core.CreateGroup{GroupState: core.GroupState{Config: cfg, Start: g.Start, Limits: l.b.opts.limitsOf(g.Name, g.Limits), MDTs: mdts}})
+}
+
+// limitsOf returns the limits of a group: what the configuration says of it wins.
+func (o Options) limitsOf(name string, own core.Limits) core.Limits {
+	if limits, named := o.GroupLimits[name]; named {
+		return limits
+	}
+	return own
 }
 
 // groupConfig completes what is the group's own by what is the same for all.
@@ -104,6 +113,20 @@ func (b *Broker) DeleteGroup(ctx context.Context, name string, force bool) error
 func (b *Broker) PauseGroup(ctx context.Context, name string, paused bool) error {
 	return b.operate(ctx, func(l *loop) error {
 		return l.core.Do(core.PauseGroup{Group: name, Paused: paused})
+	})
+}
+
+// ErrConfigured: the configuration says it, so it has to be changed there.
+var ErrConfigured = errors.New("the configuration says it")
+
+// LimitGroup sets when a group counts as abandoned. Errors: [core.ErrUnknownGroup],
+// [ErrConfigured].
+func (b *Broker) LimitGroup(ctx context.Context, name string, limits core.Limits) error {
+	return b.operate(ctx, func(l *loop) error {
+		if _, named := l.b.opts.GroupLimits[name]; named {
+			return fmt.Errorf("limits of group %s: %w: change it there, and start lcapd anew", name, ErrConfigured)
+		}
+		return l.core.Do(core.SetLimits{Group: name, Limits: limits})
 	})
 }
 

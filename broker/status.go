@@ -3,7 +3,6 @@ package broker
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 
 // Status returns what operators are shown. Version and Broker are left empty.
 func (b *Broker) Status(ctx context.Context) (s wire.Status, err error) {
-	err = b.call(ctx, func(l *loop) { s = l.status(time.Now()) })
+	err = b.call(ctx, func(l *loop) { s = l.review(time.Now()) })
 	return s, err
 }
 
@@ -34,13 +33,15 @@ func (l *loop) status(now time.Time) wire.Status {
 	for _, g := range snap.Groups {
 		s.Groups = append(s.Groups, l.groupStatus(g, snap.MDTs, now))
 	}
+	s.ListenerGaps = l.gapsTold
 	for _, x := range l.listeners {
 		s.Listeners = append(s.Listeners, x.status())
+		s.ListenerGaps += s.Listeners[len(s.Listeners)-1].Gaps
 	}
 	slices.SortFunc(s.Listeners, func(a, b wire.ListenerStatus) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Remote, b.Remote))
 	})
-	s.Problems = l.problems(snap, s)
+	s.Problems = l.problems(snap, s, now)
 	s.Ready = !slices.ContainsFunc(snap.MDTs, func(m core.MDTSnapshot) bool { return m.Stopped })
 	return s
 }
@@ -72,6 +73,7 @@ func (l *loop) groupStatus(g core.GroupSnapshot, mdts []core.MDTSnapshot, now ti
 	s := wire.GroupStatus{
 		Group: g.Name, Distribution: g.Distribution.String(), Start: g.Start.String(), Paused: g.Paused, Stored: g.OnDisk,
 		Members: []wire.MemberStatus{}, Tracks: []wire.TrackStatus{},
+		MaxBacklog: g.Limits.Backlog, MaxIdle: g.Limits.Idle, Expire: g.Limits.Expire,
 	}
 	names := make(map[groups.MemberID]string, len(g.Members))
 	for _, m := range g.Members {
@@ -83,7 +85,7 @@ func (l *loop) groupStatus(g core.GroupSnapshot, mdts []core.MDTSnapshot, now ti
 		x := l.trackStatus(t, names)
 		for _, m := range g.Marks {
 			if m.MDT == t.MDT {
-				x.Durable, x.Lost = m.Mark, m.LostUpTo
+				x.Durable, x.Lost, x.Missed = m.Mark, m.LostUpTo, missedOf(m.Missed)
 			}
 		}
 		for _, m := range mdts {
@@ -96,6 +98,14 @@ func (l *loop) groupStatus(g core.GroupSnapshot, mdts []core.MDTSnapshot, now ti
 		s.Tracks = append(s.Tracks, x)
 	}
 	return s
+}
+
+func missedOf(list []core.Missed) []wire.Missed {
+	missed := []wire.Missed{}
+	for _, x := range list {
+		missed = append(missed, wire.Missed{Epoch: uint32(x.Epoch), From: x.From, To: x.To, At: x.At, Told: x.Told})
+	}
+	return missed
 }
 
 func (l *loop) memberStatus(group string, m groups.MemberState) wire.MemberStatus {
@@ -144,45 +154,4 @@ func (x *Listener) status() wire.ListenerStatus {
 	}
 	s.Records, s.Bytes, s.Gaps, s.Missed = x.tally.counts()
 	return s
-}
-
-// problems lists what endangers a promise, with a remedy for each.
-func (l *loop) problems(snap core.Snapshot, s wire.Status) []wire.Problem {
-	list := []wire.Problem{}
-	add := func(about string, since time.Time, remedy, format string, args ...any) {
-		list = append(list, wire.Problem{About: about, Since: since, Remedy: remedy, Text: fmt.Sprintf(format, args...)})
-	}
-	if !snap.Unwritten.IsZero() {
-		add("state", snap.Unwritten, "make room on the disk of the state directory, or repair it; lcapd goes on by itself",
-			"the state cannot be written, so nothing is cleared: %s", snap.UnwrittenError)
-	}
-	if len(snap.Groups) == 0 {
-		add("groups", time.Time{}, "create a group: lcapcli groups create NAME", "there is no group, so nothing is cleared and the changelogs grow")
-	}
-	for i, m := range snap.MDTs {
-		name := s.MDTs[i].MDT
-		switch {
-		case m.Stopped:
-			add(name, m.Failing, "read the log, mend the cause, then: lcapcli mdts restart "+name, "reading was stopped: %s", m.Error)
-		case !m.Failing.IsZero():
-			add(name, m.Failing, "see whether the MDT is up and the user registered; lcapd tries again by itself", "cannot be read: %s", m.Error)
-		}
-		if !m.Uncleared.IsZero() {
-			add(name, m.Uncleared, "see whether the changelog user is registered: lctl get_param mdd.*.changelog_users", "cannot be cleared: %s", m.ClearError)
-		}
-	}
-	for i, g := range snap.Groups {
-		switch {
-		case g.Paused:
-			add(g.Name, time.Time{}, "lcapcli groups resume "+g.Name, "the group is paused and holds the clear back")
-		case len(g.Members) == 0 && s.Groups[i].Lag > 0:
-			add(g.Name, time.Time{}, "start its members, or: lcapcli groups delete "+g.Name, "the group has no members and holds back %d indexes", s.Groups[i].Lag)
-		}
-		for _, t := range g.Tracks {
-			if len(t.Poisoned) > 0 {
-				add(g.Name, time.Time{}, "lcapcli groups resume, or groups skip", "records of %s were delivered too often and wait", l.mdts[t.MDT].Name)
-			}
-		}
-	}
-	return list
 }

@@ -82,7 +82,7 @@ func (s *store) translate(snapshot state.Snapshot, numbers map[string]groups.MDT
 	}
 	for _, g := range snapshot.Groups {
 		s.created[g.Name], s.mdts[g.Name] = g.Created, g.MDTs
-		x := core.GroupState{Config: o.groupConfig(g.Name, g.Distribution), Start: startOf(g.Start), Paused: g.Paused}
+		x := core.GroupState{Config: o.groupConfig(g.Name, g.Distribution), Start: startOf(g.Start), Limits: o.limitsOf(g.Name, core.Limits(g.Limits)), Paused: g.Paused}
 		for _, name := range g.MDTs {
 			if id, served := numbers[name]; served {
 				x.MDTs = append(x.MDTs, id)
@@ -99,7 +99,7 @@ func (s *store) translate(snapshot state.Snapshot, numbers map[string]groups.MDT
 			continue
 		}
 		s.starts[trackName(t.Group, t.MDT)] = t.Start
-		st.Marks = append(st.Marks, core.MarkState{Group: t.Group, MDT: id, Epoch: core.Epoch(t.Epoch), Mark: t.Mark, Ceiling: t.Ceiling})
+		st.Marks = append(st.Marks, core.MarkState{Group: t.Group, MDT: id, Epoch: core.Epoch(t.Epoch), Mark: t.Mark, Ceiling: t.Ceiling, Since: t.Since, Missed: fromMissed(t.Missed)})
 	}
 	return st
 }
@@ -140,7 +140,7 @@ func (s *store) write(u core.Update) error {
 		if _, known := s.starts[key]; !known {
 			s.starts[key] = m.Mark
 		}
-		t := state.Track{Group: m.Group, MDT: name, Epoch: uint32(m.Epoch), Mark: m.Mark, Ceiling: m.Ceiling, Start: s.starts[key]}
+		t := state.Track{Group: m.Group, MDT: name, Epoch: uint32(m.Epoch), Mark: m.Mark, Ceiling: m.Ceiling, Start: s.starts[key], Since: m.Since, Missed: toMissed(m.Missed)}
 		if m.Seek {
 			out.Seeks = append(out.Seeks, t)
 		} else {
@@ -160,8 +160,22 @@ func (s *store) group(g core.GroupState) state.Group {
 	}
 	return state.Group{
 		Name: name, Distribution: g.Config.Distribution, Start: state.Start(g.Start.String()),
-		MDTs: s.mdts[name], Created: s.created[name], Paused: g.Paused,
+		MDTs: s.mdts[name], Created: s.created[name], Paused: g.Paused, Limits: state.Limits(g.Limits),
 	}
+}
+
+func fromMissed(missed []state.Missed) (list []core.Missed) {
+	for _, x := range missed {
+		list = append(list, core.Missed{Epoch: core.Epoch(x.Epoch), Range: core.Range{From: x.From, To: x.To}, At: x.At, Told: x.Told})
+	}
+	return list
+}
+
+func toMissed(missed []core.Missed) (list []state.Missed) {
+	for _, x := range missed {
+		list = append(list, state.Missed{Epoch: uint32(x.Epoch), From: x.From, To: x.To, At: x.At, Told: x.Told})
+	}
+	return list
 }
 
 func fromIDs(ids []state.RecordID) (list []core.RecordID) {

@@ -137,6 +137,10 @@ func Next(b []byte) (r Record, rest []byte, err error) {
 // It is for whoever numbers records, before anybody sees them.
 func SetIndex(b []byte, index uint64) { binary.LittleEndian.PutUint64(b[8:], index) }
 
+// SetTime overwrites the time of the packed record that b starts with, for the same
+// people.
+func SetTime(b []byte, t Time) { binary.LittleEndian.PutUint64(b[24:], uint64(t)) }
+
 // Scanner walks over a buffer of packed records and stops at its end or at the
 // first byte that cannot be a record. Set its options before the first Scan.
 //

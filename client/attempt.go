@@ -224,7 +224,7 @@ func (a *attempt) read(conn *transport.Conn) error {
 	case *wire.Heartbeat:
 		return nil
 	case *wire.Batch:
-		if heard.batch, err = newBatch(a.addr, m, payload, a.wanted, a.pool); err != nil {
+		if heard.batch, err = newBatch(conn, a.addr, m, payload, a.wanted, a.pool); err != nil {
 			return fmt.Errorf("%s: %w", a.addr, err)
 		}
 	case *wire.Reply:

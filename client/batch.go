@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lcapd/lcapd/changelog"
+	"github.com/lcapd/lcapd/transport"
 	"github.com/lcapd/lcapd/wire"
 )
 
@@ -97,9 +98,10 @@ func (g *Gap) Error() string {
 	return fmt.Sprintf("%s: %s: gap: %s records in (%d, %d] not received: %s", g.Addr, g.MDT, n, g.From, g.To, g.Why)
 }
 
-// newBatch makes a batch of a message and a copy of its payload, cut to the wanted blocks if the server has
-// not done it. It checks that the payload is what the message says.
-func newBatch(addr string, m *wire.Batch, payload []byte, wanted wire.Form, pool *sync.Pool) (*Batch, error) {
+// newBatch makes a batch of a message that conn received last and of its payload, cut to the wanted blocks if
+// the server has not done it. It checks that the payload is what the message says. The records stay where they
+// were received: conn gets another buffer for that.
+func newBatch(conn *transport.Conn, addr string, m *wire.Batch, payload []byte, wanted wire.Form, pool *sync.Pool) (*Batch, error) {
 	if err := checkPayload(m, payload); err != nil {
 		return nil, err
 	}
@@ -107,17 +109,20 @@ func newBatch(addr string, m *wire.Batch, payload []byte, wanted wire.Form, pool
 	if !ok {
 		buf = new([]byte)
 	}
-	*buf = appendCut((*buf)[:0], payload, m.Form, wanted)
+	packed := payload
+	if wanted == 0 || m.Form == wanted {
+		*buf = conn.Trade(*buf)
+	} else {
+		packed = appendCut((*buf)[:0], payload, wanted)
+		*buf = packed
+	}
 	return &Batch{Addr: addr, MDT: m.MDT, Epoch: uint32(m.Epoch), From: m.From, To: m.To, First: m.First, Last: m.Last,
 		Count: int(m.N), Delivery: int(min(m.Delivery, 1<<31-1)), MaybeRedelivered: m.Flags&wire.MaybeRedelivered != 0,
-		Late: m.Flags&wire.Late != 0, lease: m.Lease, packed: *buf, buf: buf, pool: pool}, nil
+		Late: m.Flags&wire.Late != 0, lease: m.Lease, packed: packed, buf: buf, pool: pool}, nil
 }
 
 // appendCut appends records, with the wanted blocks of those that they have.
-func appendCut(dst, packed []byte, have, wanted wire.Form) []byte {
-	if wanted == 0 || have == wanted {
-		return append(dst, packed...)
-	}
+func appendCut(dst, packed []byte, wanted wire.Form) []byte {
 	format := wanted.Format()
 	for s := changelog.NewScanner(packed); s.Scan(); {
 		dst = s.Record().AppendRepacked(dst, format)

@@ -212,12 +212,28 @@ type GroupSpec struct {
 	Start        string // earliest or latest
 	MDTs         []string
 	Filter       string
+	Limits       GroupLimits
+}
+
+// GroupLimits say when a group counts as abandoned; 0 is no limit.
+type GroupLimits struct {
+	MaxBacklog uint64        // indexes of an MDT that are not acknowledged
+	MaxIdle    time.Duration // without an acknowledgement while something waits, to the millisecond
+	Expire     bool          // it gives up its hold on the changelogs then; else lcapd only warns
 }
 
 // Create makes a group. It is on the server's disk when this returns nil. [ErrGroupExists], [ErrUnknownMDT].
 func (o *Operator) Create(ctx context.Context, group string, g GroupSpec) error {
 	return o.ask(ctx, wire.Request{Op: wire.OpCreate, Group: group, Distribution: g.Distribution, Start: g.Start,
-		MDT: strings.Join(g.MDTs, ","), Filter: g.Filter}, nil)
+		MDT: strings.Join(g.MDTs, ","), Filter: g.Filter,
+		MaxBacklog: g.Limits.MaxBacklog, MaxIdleMS: uint64(g.Limits.MaxIdle.Milliseconds()), Expire: g.Limits.Expire}, nil)
+}
+
+// Limit says when a group counts as abandoned. It is refused for groups of the server's configuration.
+// [ErrUnknownGroup].
+func (o *Operator) Limit(ctx context.Context, group string, l GroupLimits) error {
+	return o.ask(ctx, wire.Request{Op: wire.OpLimit, Group: group,
+		MaxBacklog: l.MaxBacklog, MaxIdleMS: uint64(l.MaxIdle.Milliseconds()), Expire: l.Expire}, nil)
 }
 
 // Delete ends a group and its hold on the changelogs; with force although it has members. [ErrUnknownGroup].
@@ -244,6 +260,19 @@ func (o *Operator) Pause(ctx context.Context, group string, paused bool) error {
 // Skip has a group pass over one record. [ErrUnknownGroup], [ErrUnknownMDT].
 func (o *Operator) Skip(ctx context.Context, group, mdt string, index uint64) error {
 	return o.ask(ctx, wire.Request{Op: wire.OpSkip, Group: group, MDT: mdt, Index: index}, nil)
+}
+
+// Backup returns a copy of the server's state, as 'lcapd restore' takes it.
+func (o *Operator) Backup(ctx context.Context) ([]byte, error) {
+	b, err := request[wire.Backup](ctx, o, wire.Request{Op: wire.OpBackup})
+	if err != nil {
+		return nil, err
+	}
+	file, err := b.File()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", o.addr, ErrProtocol, err)
+	}
+	return file, nil
 }
 
 // Restart has an MDT read again that bad records stopped. [ErrUnknownMDT].

@@ -36,8 +36,11 @@ func TestOperatorAsks(t *testing.T) {
 	}{
 		{func() error { _, err := o.Status(ctx); return err }, wire.Request{Op: wire.OpStatus}},
 		{func() error { _, err := o.Group(ctx, "g"); return err }, wire.Request{Op: wire.OpGroup, Group: "g"}},
-		{func() error { return o.Create(ctx, "g", GroupSpec{"mdt", "latest", []string{"a", "b"}, ""}) },
-			wire.Request{Op: wire.OpCreate, Group: "g", Distribution: "mdt", Start: "latest", MDT: "a,b"}},
+		{func() error {
+			return o.Create(ctx, "g", GroupSpec{"mdt", "latest", []string{"a", "b"}, "", GroupLimits{MaxBacklog: 5, MaxIdle: time.Second, Expire: true}})
+		},
+			wire.Request{Op: wire.OpCreate, Group: "g", Distribution: "mdt", Start: "latest", MDT: "a,b", MaxBacklog: 5, MaxIdleMS: 1000, Expire: true}},
+		{func() error { return o.Limit(ctx, "g", GroupLimits{MaxIdle: time.Second}) }, wire.Request{Op: wire.OpLimit, Group: "g", MaxIdleMS: 1000}},
 		{func() error { return o.Delete(ctx, "g", true) }, wire.Request{Op: wire.OpDelete, Group: "g", Force: true}},
 		{func() error { return o.Seek(ctx, "g", "m", 7) }, wire.Request{Op: wire.OpSeek, Group: "g", MDT: "m", Index: 7}},
 		{func() error { return o.SeekTo(ctx, "g", "", "latest") }, wire.Request{Op: wire.OpSeek, Group: "g", Start: "latest"}},

@@ -8,6 +8,8 @@ type Config struct {
 	Listen []Listen
 	// HTTP is the address, host:port, of metrics, health and status; empty for none.
 	HTTP string
+	// Profile has the HTTP address serve Go's profiles, too.
+	Profile bool
 	// State is the directory of durable marks and groups.
 	State string
 	// Memory is how many bytes of records may be kept, all MDTs together: at least

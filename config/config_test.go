@@ -54,7 +54,7 @@ var full = &config.Config{
 		{Address: config.Address{Network: "ipc", Where: "/run/lcapd/lcapd.sock"}, Allow: config.RolesIPC},
 		{Address: config.Address{Network: "ipc", Where: "/run/lcapd/plain.sock"}, Allow: config.RolesIPC},
 	},
-	State:              "/srv/lcapd",
+	Profile: true, State: "/srv/lcapd",
 	Memory:             2 << 30,
 	CreateGroups:       true,
 	ClearWithoutGroups: true,
@@ -69,10 +69,11 @@ var full = &config.Config{
 		{MDT: "test-MDT0000", Driver: config.DriverWorkload, Rate: 1000, Seed: 42, Records: 5000},
 	},
 	Groups: []config.Group{
-		{Name: "robinhood", Distribution: config.ByMDT, Start: config.Latest},
+		{Name: "robinhood", Distribution: config.ByMDT, Start: config.Latest, Abandoned: config.WarnAbandoned},
 		{
 			Name: "audit", Distribution: config.ByFID, Start: config.Earliest, MDTs: []string{"lustre-MDT0000"},
 			InFlight: 16 << 20, AckTimeout: 5 * time.Minute, MaxDeliveries: 10,
+			MaxBacklog: 1_000_000, MaxIdle: 720 * time.Hour, Abandoned: config.ExpireAbandoned,
 		},
 	},
 	Limits:    config.Limits{Connections: 100, PerAddress: 10, Frame: 1 << 20},
@@ -172,7 +173,7 @@ func TestDefaultExamples(t *testing.T) {
 	}
 	c, err := config.Parse("examples.yaml", []byte(strings.Join(lines, "")))
 	check(t, err)
-	if len(c.Upstream) != 4 || len(c.Groups) != 2 {
+	if len(c.Upstream) != 4 || len(c.Groups) != 3 {
 		t.Errorf("got %+v and %+v", c.Upstream, c.Groups)
 	}
 }
@@ -210,7 +211,7 @@ func TestDiff(t *testing.T) {
 	ch := config.Diff(config.Default(), full)
 	live := []string{"create_groups", "log.level"}
 	fixed := []string{
-		"listen", "http", "state", "memory", "clear_without_groups", "unknown_extra", "device_dir", "log.format", "upstream", "groups",
+		"listen", "http", "profile", "state", "memory", "clear_without_groups", "unknown_extra", "device_dir", "log.format", "upstream", "groups",
 		"limits.connections", "limits.per_address", "limits.frame", "limits.in_flight", "lease", "heartbeat", "shutdown",
 	}
 	if !slices.Equal(ch.Live, live) || !slices.Equal(ch.Fixed, fixed) {

@@ -22,7 +22,23 @@ type Group struct {
 	// MaxDeliveries is how often a range is delivered before its keys are paused;
 	// 0 for any number.
 	MaxDeliveries int
+	// MaxBacklog is how many indexes of an MDT the group may have unacknowledged before it
+	// counts as abandoned, MaxIdle for how long it may acknowledge nothing while something
+	// waits; 0 for no limit.
+	MaxBacklog uint64
+	MaxIdle    time.Duration
+	// Abandoned says what is done about it then.
+	Abandoned Abandoned
 }
+
+// Abandoned says what is done about a group that is beyond its limits.
+type Abandoned string
+
+// What is done about abandoned groups.
+const (
+	WarnAbandoned   Abandoned = "warn"
+	ExpireAbandoned Abandoned = "expire"
+)
 
 // Distribution says how a group shares out its records among its members.
 type Distribution string
@@ -53,6 +69,8 @@ const minInFlight = 1 << 20
 const (
 	maxAckTimeout = 7 * 24 * time.Hour
 	maxLease      = time.Hour
+	minMaxIdle    = time.Second
+	maxMaxIdle    = 366 * 24 * time.Hour
 )
 
 var groupSettings = []setting[Group]{
@@ -63,6 +81,9 @@ var groupSettings = []setting[Group]{
 	{key: "in_flight", doc: "how many bytes may be handed out and not acknowledged; that of limits if left out", field: of(func(g *Group) *int64 { return &g.InFlight }, size(minInFlight, math.MaxInt64, true))},
 	{key: "ack_timeout", doc: "a member that acknowledges nothing for so long loses what it was handed; 0 for never", field: of(func(g *Group) *time.Duration { return &g.AckTimeout }, duration(time.Second, maxAckTimeout, true))},
 	{key: "max_deliveries", doc: "what was delivered so often waits for an operator; 0 for never", field: of(func(g *Group) *int { return &g.MaxDeliveries }, integer[int](0, math.MaxInt32))},
+	{key: "max_backlog", doc: "a group that has not acknowledged more indexes of an MDT is abandoned; 0 for any number", field: of(func(g *Group) *uint64 { return &g.MaxBacklog }, integer[uint64](0, math.MaxInt64))},
+	{key: "max_idle", doc: "a group that acknowledges nothing for so long, while something waits, is abandoned; 0 for never", field: of(func(g *Group) *time.Duration { return &g.MaxIdle }, duration(minMaxIdle, maxMaxIdle, true))},
+	{key: "abandoned", doc: "warn (the default), or expire: an abandoned group gives up its hold on the clear, and its members are told what they missed", field: of(func(g *Group) *Abandoned { return &g.Abandoned }, oneOf(WarnAbandoned, ExpireAbandoned))},
 }
 
 var groupName = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`).MatchString,
@@ -70,5 +91,9 @@ var groupName = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // groupItem takes one group.
 func groupItem(s spot, v any) (Group, bool) {
-	return section(s, v, groupSettings, Group{Distribution: RoundRobin, Start: Earliest, InFlight: inFlightOfLimits})
+	g, ok := section(s, v, groupSettings, Group{Distribution: RoundRobin, Start: Earliest, InFlight: inFlightOfLimits, Abandoned: WarnAbandoned})
+	if ok && g.Abandoned == ExpireAbandoned && g.MaxBacklog == 0 && g.MaxIdle == 0 {
+		return g, s.child("abandoned").refuse("expire", "warn; expire needs max_backlog or max_idle")
+	}
+	return g, ok
 }

@@ -11,6 +11,7 @@ import (
 var other = map[string]string{
 	"listen":               "tcp://*:1, ipc:///tmp/x",
 	"http":                 "",
+	"profile":              "true",
 	"state":                "/tmp",
 	"memory":               "3GiB",
 	"create_groups":        "true",

@@ -19,6 +19,9 @@ The roles are listen (ephemeral listeners), consume (members of groups) and oper
 tcp allows listen and consume.`},
 	{key: "http", text: "127.0.0.1:9189", field: of(func(c *Config) *string { return &c.HTTP }, hostPort), doc: `
 Metrics, health and status over HTTP. Empty for none.`},
+	{key: "profile", text: "false", field: of(func(c *Config) *bool { return &c.Profile }, boolean), doc: `
+Whether the http address serves Go's profiles too, at /debug/pprof/. Who reaches it can
+then slow lcapd down, and sees some of its memory.`},
 	{key: "state", text: "/var/lib/lcapd", field: of(func(c *Config) *string { return &c.State }, path), doc: `
 The directory of durable marks and groups. It must be kept: 'lcapd init' makes it.`},
 	{key: "memory", text: "1GiB", field: of(func(c *Config) *int64 { return &c.Memory }, size(MinMemory, math.MaxInt64, false)), doc: `
@@ -42,11 +45,12 @@ console or json.`},
 - {mdt: lustre-MDT0000, driver: device, user: cl1}
 - {mdt: local-MDT0000, driver: llog, path: /var/lib/lcapd/local, user: cl1}
 - {mdt: home-MDT0000, driver: watch, path: /home}
-- {mdt: test-MDT0000, driver: workload, rate: 1000, seed: 1, records: 0}`, field: ofList(func(c *Config) *[]Upstream { return &c.Upstream }, listOf(upstreamItem, "a list of MDTs")), doc: `
+- {mdt: test-MDT0000, driver: workload, rate: 1000, seed: 1, records: 0}`, field: fieldOf(func(c *Config) *[]Upstream { return &c.Upstream }, listOf(upstreamItem, "a list of MDTs"), sameUpstream), doc: `
 The MDTs to read.`},
 	{key: "groups", example: `
 - {name: robinhood, distribution: mdt, start: earliest}
-- {name: audit, mdts: [lustre-MDT0000], in_flight: 16MiB, ack_timeout: 5m, max_deliveries: 10}`, field: fieldOf(func(c *Config) *[]Group { return &c.Groups }, listOf(groupItem, "a list of groups"), sameGroups), doc: `
+- {name: audit, mdts: [lustre-MDT0000], in_flight: 16MiB, ack_timeout: 5m, max_deliveries: 10}
+- {name: reports, max_backlog: 50000000, max_idle: 720h, abandoned: expire}`, field: fieldOf(func(c *Config) *[]Group { return &c.Groups }, listOf(groupItem, "a list of groups"), sameGroups), doc: `
 Groups that exist from the start. Others are made by 'lcapcli groups create'.`},
 	{key: "limits.connections", text: "4096", field: of(func(c *Config) *int { return &c.Limits.Connections }, integer[int](1, 1_000_000)), doc: `
 How many peers may be connected at once.`},
@@ -72,6 +76,7 @@ func sameGroups(a, b []Group) bool {
 	return slices.EqualFunc(a, b, func(a, b Group) bool {
 		mdts := slices.Equal(a.MDTs, b.MDTs)
 		return mdts && a.Name == b.Name && a.Distribution == b.Distribution && a.Start == b.Start &&
-			a.InFlight == b.InFlight && a.AckTimeout == b.AckTimeout && a.MaxDeliveries == b.MaxDeliveries
+			a.InFlight == b.InFlight && a.AckTimeout == b.AckTimeout && a.MaxDeliveries == b.MaxDeliveries &&
+			a.MaxBacklog == b.MaxBacklog && a.MaxIdle == b.MaxIdle && a.Abandoned == b.Abandoned
 	})
 }

@@ -2,19 +2,14 @@ package integration
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"iter"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -39,13 +34,10 @@ const clusterMemory = 64 << 20
 // what the changelogs held, and all of it is cleared in the end.
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
-	c.start("lcapd")
-	for _, name := range c.names()[1:] {
-		c.start(name)
-	}
+	c.startAll()
 	for range *clusterKills {
 		time.Sleep(time.Duration(c.rng.IntN(200)) * time.Millisecond)
-		name := c.names()[c.rng.IntN(len(c.names()))]
+		name := c.names[c.rng.IntN(len(c.names))]
 		c.kill(name)
 		c.start(name)
 	}
@@ -60,27 +52,20 @@ func TestCluster(t *testing.T) {
 	t.Logf("%d kills; %d records twice; lcapd had %d MiB of anonymous memory at most", *clusterKills, c.twice, c.peak>>20)
 }
 
-// cluster is an lcapd with everything around it. Each process is known by its name.
+// cluster is an lcapd with everything around it, and its changelogs.
 type cluster struct {
-	t       *testing.T
+	*processes
 	rng     *rand.Rand
-	dir     string
 	logs    []*llog.Log
-	running map[string]*exec.Cmd
-	lives   map[string]int // how often each was started: each life has a ledger of its own
-	addr    string
 	growing sync.WaitGroup // the changelogs, while lcapd reads them
 	twice   int
-	peak    int64 // of lcapd's anonymous memory
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Logf("again with -cluster.seed %d, as far as real processes allow", *clusterSeed)
-	c := &cluster{t: t, rng: rand.New(rand.NewPCG(*clusterSeed, 1)), dir: t.TempDir(), running: make(map[string]*exec.Cmd), lives: make(map[string]int)}
-	c.addr = "ipc://" + filepath.Join(c.dir, "lcapd.sock")
-	build := exec.Command("go", "build", "-o", c.dir+"/", "../cmd/lcapd", "./member")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	c := &cluster{
+		processes: newProcesses(t, "lcapd", "fid-go1", "fid-go2", "fid-python", "turns-go1", "turns-go2", "turns-python", "listener"),
+		rng:       rand.New(rand.NewPCG(*clusterSeed, 1)),
 	}
 	var conf strings.Builder
 	fmt.Fprintf(&conf, "listen: [{addr: %q, allow: [listen, consume, operate]}]\nhttp: ''\nstate: %s/state\nmemory: %d\nheartbeat: 1s\nlease: 5s\nlog: {level: warn}\n", c.addr, c.dir, clusterMemory)
@@ -90,18 +75,7 @@ func newCluster(t *testing.T) *cluster {
 		c.logs = append(c.logs, c.fill(name, i))
 		fmt.Fprintf(&conf, "  - {mdt: %s, driver: llog, path: %s/%s, user: cl1}\n", name, c.dir, name)
 	}
-	if err := os.WriteFile(c.dir+"/lcapd.yaml", []byte(conf.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(c.dir+"/lcapd", "init", "-c", c.dir+"/lcapd.yaml").CombinedOutput(); err != nil {
-		t.Fatalf("lcapd init: %v\n%s", err, out)
-	}
-	t.Cleanup(func() {
-		for _, p := range c.running {
-			_ = p.Process.Kill()
-			_ = p.Wait()
-		}
-	})
+	c.init(conf.String())
 	return c
 }
 
@@ -134,77 +108,6 @@ func (c *cluster) fill(name string, number int) *llog.Log {
 	return log
 }
 
-// names are the processes: lcapd, three members of each group, the listener.
-func (c *cluster) names() []string {
-	return []string{"lcapd", "fid-go1", "fid-go2", "fid-python", "turns-go1", "turns-go2", "turns-python", "listener"}
-}
-
-// start starts a process by its name.
-func (c *cluster) start(name string) {
-	group, _, _ := strings.Cut(name, "-")
-	ledger := fmt.Sprintf("%s/%s.%d.ledger", c.dir, name, c.lives[name])
-	c.lives[name]++
-	var p *exec.Cmd
-	switch {
-	case name == "lcapd":
-		p = exec.Command(c.dir+"/lcapd", "-c", c.dir+"/lcapd.yaml")
-	case name == "listener":
-		p = exec.Command(c.dir+"/member", "-servers", c.addr, "-name", name, "-ledger", ledger)
-	case strings.HasSuffix(name, "-python"):
-		p = exec.Command(python(c.t), "../examples/python/member.py", "--server", c.addr, "--group", group, "--name", name)
-		p.Stdout = c.open(ledger)
-	default:
-		p = exec.Command(c.dir+"/member", "-servers", c.addr, "-group", group, "-name", name, "-ledger", ledger)
-	}
-	p.Stderr = c.open(c.dir + "/" + name + ".log")
-	if err := p.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	c.running[name] = p
-}
-
-// python returns Debian's Python, which has the modules that Debian installs.
-func python(t *testing.T) string {
-	const debian = "/usr/bin/python3"
-	if err := exec.Command(debian, "-c", "import zmq, msgpack").Run(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s has no zmq and msgpack: apt-get install python3-zmq python3-msgpack", debian)
-		}
-		t.Skipf("%s has no zmq and msgpack: apt-get install python3-zmq python3-msgpack", debian)
-	}
-	return debian
-}
-
-func (c *cluster) open(file string) *os.File {
-	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(func() { f.Close() })
-	return f
-}
-
-func (c *cluster) kill(name string) {
-	p := c.running[name]
-	c.look()
-	_ = p.Process.Kill() // it may have ended by itself, which its log says
-	_ = p.Wait()
-}
-
-// look notes how much anonymous memory lcapd has.
-func (c *cluster) look() {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.running["lcapd"].Process.Pid))
-	if err != nil {
-		return // it is gone
-	}
-	for line := range strings.Lines(string(text)) {
-		var kib int64
-		if n, _ := fmt.Sscanf(line, "RssAnon: %d kB", &kib); n == 1 {
-			c.peak = max(c.peak, kib<<10)
-		}
-	}
-}
-
 // waitUntilCleared waits until every changelog is cleared to its end.
 func (c *cluster) waitUntilCleared() {
 	const patience = 3 * time.Minute // a failure bound, not a measure
@@ -224,31 +127,12 @@ func (c *cluster) waitUntilCleared() {
 	}
 }
 
-// describe shows what the processes wrote, for failures.
+// describe shows what the processes wrote and where the changelogs are, for failures.
 func (c *cluster) describe() {
-	for _, name := range c.names() {
-		if text, err := os.ReadFile(c.dir + "/" + name + ".log"); err == nil && len(text) > 0 {
-			c.t.Logf("%s:\n%s", name, text[max(0, len(text)-2000):])
-		}
-	}
+	c.processes.describe()
 	for _, log := range c.logs {
 		info, err := log.Info()
 		c.t.Logf("%s: last %d, users %+v, %v", info.MDT, info.Current, info.Users, err)
-	}
-}
-
-// stop ends all processes in an orderly way; lcapd must say that all went well.
-func (c *cluster) stop() {
-	for _, name := range slices.Backward(c.names()) {
-		p := c.running[name]
-		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
-			c.describe()
-			c.t.Fatalf("%s has ended: %v", name, err)
-		}
-		if err := p.Wait(); err != nil && name == "lcapd" {
-			c.describe()
-			c.t.Errorf("lcapd: %v", err)
-		}
 	}
 }
 
@@ -258,56 +142,13 @@ func (c *cluster) done(group string) map[string][]bool {
 	for i := range clusterMDTs {
 		seen[fmt.Sprintf("local-MDT%04x", i)] = make([]bool, *clusterRecords+1)
 	}
-	for _, name := range c.names() {
-		if !strings.HasPrefix(name, group+"-") {
-			continue
+	for e := range c.entries(group) {
+		if seen[e.MDT][e.Index] {
+			c.twice++
 		}
-		for life := range c.lives[name] {
-			for line := range c.ledger(name, life) {
-				mdt, index := c.ledgerLine(line)
-				if seen[mdt][index] {
-					c.twice++
-				}
-				seen[mdt][index] = true
-			}
-		}
+		seen[e.MDT][e.Index] = true
 	}
 	return seen
-}
-
-// ledger returns the lines of a ledger. A last one without an end was torn by a kill:
-// what it is about was not acknowledged.
-func (c *cluster) ledger(name string, life int) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		text, err := os.ReadFile(fmt.Sprintf("%s/%s.%d.ledger", c.dir, name, life))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			c.t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			if strings.HasSuffix(line, "\n") && !yield(line) {
-				return
-			}
-		}
-	}
-}
-
-// ledgerLine reads a line of a ledger in Go's form or in Python's.
-func (c *cluster) ledgerLine(line string) (mdt string, index uint64) {
-	if strings.HasPrefix(line, "{") {
-		var r struct {
-			MDT   string
-			Index uint64
-		}
-		if err := json.Unmarshal([]byte(line), &r); err != nil {
-			c.t.Fatalf("ledger: %q: %v", line, err)
-		}
-		return r.MDT, r.Index
-	}
-	var epoch int
-	if _, err := fmt.Sscanf(line, "%s %d %d", &mdt, &epoch, &index); err != nil {
-		c.t.Fatalf("ledger: %q: %v", line, err)
-	}
-	return mdt, index
 }
 
 // compareLedgers demands that each group did everything.
@@ -328,30 +169,9 @@ func (c *cluster) compareLedgers() {
 	}
 }
 
-// compareListener demands that in each life of the listener nothing is missing silently:
-// each range that it was shown, or told that it missed, begins where the one before
-// ended, or below that, after a restart of lcapd.
+// compareListener demands that nothing is missing silently in any life of the listener.
 func (c *cluster) compareListener() {
-	ranges, gaps := 0, 0
-	for life := range c.lives["listener"] {
-		ends := make(map[string]uint64)
-		for line := range c.ledger("listener", life) {
-			var kind, mdt string
-			var epoch int
-			var from, to uint64
-			if _, err := fmt.Sscanf(line, "%s %s %d %d %d", &kind, &mdt, &epoch, &from, &to); err != nil {
-				c.t.Fatalf("ledger of the listener: %q: %v", line, err)
-			}
-			if end, begun := ends[mdt]; begun && from > end {
-				c.t.Errorf("life %d of the listener: after %d of %s comes %q", life, end, mdt, line)
-			}
-			ends[mdt] = max(ends[mdt], to)
-			ranges++
-			if kind == "gap" {
-				gaps++
-			}
-		}
-	}
+	ranges, gaps := c.checkListener("listener", nil)
 	if ranges == 0 {
 		c.t.Error("the listener was shown nothing")
 	}

@@ -32,38 +32,31 @@ var (
 // every record that the MDTs still had, or had cleared, and no clear was illegal.
 func TestDevices(t *testing.T) {
 	t.Logf("again with -devices.seed %d, as far as real processes allow", *devicesSeed)
-	s := newDeviceSite(t)
-	for _, name := range s.names() {
-		s.start(name)
-	}
+	s := newDeviceSite(t, *devicesSeed, "lcapd", "fid-1", "fid-2", "turns-1", "turns-2")
+	s.init(s.dir+"/state", "{name: fid, distribution: fid}, {name: turns}", "")
+	s.startAll()
 	for end := time.Now().Add(*devicesFor); time.Now().Before(end); time.Sleep(time.Duration(s.rng.IntN(100)) * time.Millisecond) {
-		for _, m := range s.mdts {
-			m.undoSome()
-			m.grow(1 + s.rng.IntN(300))
+		s.growOrFail()
+		if name := s.names[s.rng.IntN(len(s.names))]; s.rng.IntN(1000) < 15 {
+			s.faults["process killed"]++
+			s.kill(name)
+			s.start(name)
 		}
-		s.fail()
 	}
-	for _, m := range s.mdts {
-		m.undoAll()
-		m.grow(10) // behind whatever was hidden
-	}
+	s.repair()
 	s.waitUntilCleared()
 	s.stop()
-	s.compareLedgers()
+	s.compareLedgers("fid", "turns")
 	s.checkClears()
 	s.checkLog()
 }
 
 // deviceSite is an lcapd on emulated MDTs, with members.
 type deviceSite struct {
-	t       *testing.T
-	rng     *rand.Rand
-	dir     string
-	addr    string
-	mdts    []*failingMDT
-	running map[string]*exec.Cmd
-	lives   map[string]int // how often each process was started
-	faults  map[string]int // what failed, and how often
+	*processes
+	rng    *rand.Rand
+	mdts   []*failingMDT
+	faults map[string]int // what failed, and how often
 }
 
 // failingMDT is an emulated MDT, and what it holds. The test's goroutine is the only one
@@ -75,6 +68,7 @@ type failingMDT struct {
 	next uint64
 	held map[uint64]string            // by index, what the log that is served was given
 	logs map[string]map[uint64]string // by directory, the same of each log there was
+	late map[uint64]bool              // by index, what was hidden at first
 	undo []func()                     // faults that last until they are undone
 	down bool                         // one of them is that nobody serves the device
 	lost int                          // records that the MDT lost, cleared or not
@@ -83,42 +77,46 @@ type failingMDT struct {
 
 var siteReleases = []emulated.Version{emulated.Version212, emulated.Version214, emulated.Version215, emulated.Version218}
 
-func newDeviceSite(t *testing.T) *deviceSite {
-	s := &deviceSite{
-		t: t, rng: rand.New(rand.NewPCG(*devicesSeed, 2)), dir: t.TempDir(),
-		running: make(map[string]*exec.Cmd), lives: make(map[string]int), faults: make(map[string]int),
-	}
-	s.addr = "ipc://" + filepath.Join(s.dir, "sock")
+func newDeviceSite(t *testing.T, seed uint64, names ...string) *deviceSite {
+	s := &deviceSite{processes: newProcesses(t, names...), rng: rand.New(rand.NewPCG(seed, 2)), faults: make(map[string]int)}
 	must(t, os.Mkdir(s.dir+"/dev", 0o755))
-	build := exec.Command("go", "build", "-o", s.dir+"/", "../cmd/lcapd", "./member")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	var conf strings.Builder
-	fmt.Fprintf(&conf, "listen: [{addr: %q, allow: [listen, consume, operate]}]\nhttp: ''\nstate: %s/state\nmemory: 64MiB\nheartbeat: 1s\nlease: 5s\nlog: {level: info, format: json}\n", s.addr, s.dir)
-	fmt.Fprintf(&conf, "device_dir: %s/dev\ngroups: [{name: fid, distribution: fid}, {name: turns}]\nupstream:\n", s.dir)
 	for i, v := range siteReleases {
-		name := fmt.Sprintf("site-MDT%04x", i)
-		s.mdts = append(s.mdts, s.newMDT(name, uint16(i), v))
-		fmt.Fprintf(&conf, "  - {mdt: %s, driver: device, user: cl1, lustre: %q}\n", name, v)
+		s.mdts = append(s.mdts, s.newMDT(fmt.Sprintf("site-MDT%04x", i), uint16(i), v))
 	}
-	must(t, os.WriteFile(s.dir+"/lcapd.yaml", []byte(conf.String()), 0o644))
-	if out, err := exec.Command(s.dir+"/lcapd", "init", "-c", s.dir+"/lcapd.yaml").CombinedOutput(); err != nil {
-		t.Fatalf("lcapd init: %v\n%s", err, out)
-	}
-	t.Cleanup(func() {
-		for _, p := range s.running {
-			_ = p.Process.Kill()
-			_ = p.Wait()
-		}
-	})
 	return s
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
+// siteMemory is the limit that lcapd is given at a site, in bytes.
+const siteMemory = 64 << 20
+
+// init writes the configuration, with groups and further upstreams, and makes the state.
+func (s *deviceSite) init(state, groups, upstreams string) {
+	var conf strings.Builder
+	fmt.Fprintf(&conf, "listen: [{addr: %q, allow: [listen, consume, operate]}]\nhttp: ''\nstate: %s\nmemory: %d\nheartbeat: 1s\nlease: 5s\nlog: {level: info, format: json}\n", s.addr, state, siteMemory)
+	if len(s.mdts) > 0 {
+		fmt.Fprintf(&conf, "device_dir: %s/dev\n", s.dir)
+	}
+	fmt.Fprintf(&conf, "groups: [%s]\nupstream:\n%s", groups, upstreams)
+	for i, m := range s.mdts {
+		fmt.Fprintf(&conf, "  - {mdt: %s, driver: device, user: cl1, lustre: %q}\n", m.Name(), siteReleases[i])
+	}
+	s.processes.init(conf.String())
+}
+
+// growOrFail lets time pass for all MDTs.
+func (s *deviceSite) growOrFail() {
+	for _, m := range s.mdts {
+		m.undoSome()
+		m.grow(1 + s.rng.IntN(300))
+	}
+	s.fail()
+}
+
+// repair ends all faults of MDTs.
+func (s *deviceSite) repair() {
+	for _, m := range s.mdts {
+		m.undoAll()
+		m.grow(10) // behind whatever was hidden
 	}
 }
 
@@ -128,7 +126,7 @@ func (s *deviceSite) newMDT(name string, number uint16, v emulated.Version) *fai
 			MDT: name, DeviceDir: s.dir + "/dev", Version: v, Seed: s.rng.Uint64(), ShortReads: s.rng.IntN(2) == 0, FollowInterval: 20 * time.Millisecond,
 		}),
 		site: s, work: upstream.NewWorkload(upstream.WorkloadOptions{Seed: s.rng.Uint64(), MDT: number}),
-		logs: make(map[string]map[uint64]string),
+		logs: make(map[string]map[uint64]string), late: make(map[uint64]bool),
 	}
 	m.Register("", 0)
 	m.serve(0)
@@ -167,6 +165,7 @@ func (m *failingMDT) grow(n int) {
 		m.held[m.next] = fmt.Sprintf("%d %d %v", r.Time(), r.Type(), r.Target())
 		if i+1 < n && !m.down && rng.IntN(300) == 0 {
 			hidden = append(hidden, m.next)
+			m.late[m.next] = true
 		}
 		m.next++
 	}
@@ -205,11 +204,10 @@ func (m *failingMDT) restart() { m.Restart(); m.down = false }
 
 var transportErrors = []syscall.Errno{syscall.EIO, syscall.ENODEV, syscall.ESHUTDOWN, syscall.ENOTCONN, syscall.ETIMEDOUT, syscall.EACCES}
 
-// fail has something fail, or nothing.
+// fail has something of an MDT fail, or nothing.
 func (s *deviceSite) fail() {
 	m := s.mdts[s.rng.IntN(len(s.mdts))]
 	errno := transportErrors[s.rng.IntN(len(transportErrors))]
-	name := s.names()[s.rng.IntN(len(s.names()))]
 	if m.down {
 		return
 	}
@@ -228,10 +226,6 @@ func (s *deviceSite) fail() {
 		{"device killed", 8, func() { m.until(m.kill, m.restart) }},
 		{"lost tail", 15, m.loseTail},
 		{"begins anew", 8, m.beginAnew},
-		{"process killed", 15, func() {
-			s.kill(name)
-			s.start(name)
-		}},
 	} {
 		if s.rng.IntN(1000) < f.permille {
 			s.faults[f.what]++
@@ -273,30 +267,6 @@ func (m *failingMDT) beginAnew() {
 	})
 }
 
-func (s *deviceSite) names() []string {
-	return []string{"lcapd", "fid-1", "fid-2", "turns-1", "turns-2"}
-}
-
-func (s *deviceSite) start(name string) {
-	p := exec.Command(s.dir+"/lcapd", "-c", s.dir+"/lcapd.yaml")
-	if name != "lcapd" {
-		group, _, _ := strings.Cut(name, "-")
-		p = exec.Command(s.dir+"/member", "-servers", s.addr, "-group", group, "-name", name, "-ledger", fmt.Sprintf("%s/%s.%d.ledger", s.dir, name, s.lives[name]))
-	}
-	s.lives[name]++
-	log, err := os.OpenFile(s.dir+"/"+name+".log", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	must(s.t, err)
-	defer log.Close()
-	p.Stderr = log
-	must(s.t, p.Start())
-	s.running[name] = p
-}
-
-func (s *deviceSite) kill(name string) {
-	_ = s.running[name].Process.Kill()
-	_ = s.running[name].Wait()
-}
-
 func (s *deviceSite) waitUntilCleared() {
 	const patience = 4 * time.Minute // a failure bound: a silent loss of a tail is looked for once a minute
 	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
@@ -315,51 +285,22 @@ func (s *deviceSite) waitUntilCleared() {
 }
 
 func (s *deviceSite) describe() {
-	for _, name := range s.names() {
-		if text, err := os.ReadFile(s.dir + "/" + name + ".log"); err == nil && len(text) > 0 {
-			s.t.Logf("%s:\n%s", name, text[max(0, len(text)-6000):])
-		}
-	}
+	s.processes.describe()
 	for _, m := range s.mdts {
 		info, err := m.Log().Info()
 		s.t.Logf("%s: last %d, users %+v, %v, %+v", m.Name(), info.Current, info.Users, err, m.Status())
 	}
 }
 
-func (s *deviceSite) stop() {
-	for _, name := range slices.Backward(s.names()) {
-		must(s.t, s.running[name].Process.Signal(syscall.SIGTERM))
-		if err := s.running[name].Wait(); err != nil && name == "lcapd" {
-			s.describe()
-			s.t.Errorf("lcapd: %v", err)
-		}
-	}
-}
-
-// done returns what a group did: MDT, index and what the record was.
-func (s *deviceSite) done(group string) map[string]bool {
-	did := make(map[string]bool)
-	files, err := filepath.Glob(s.dir + "/" + group + "-*.ledger")
-	must(s.t, err)
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		must(s.t, err)
-		for line := range strings.Lines(string(text)) {
-			if mdt, rest, _ := strings.Cut(line, " "); strings.HasSuffix(line, "\n") { // else torn by a kill
-				_, record, _ := strings.Cut(strings.TrimSuffix(rest, "\n"), " ") // without the epoch
-				did[mdt+" "+record] = true
-			}
-		}
-	}
-	return did
-}
-
 // compareLedgers demands that each group did every record that was cleared, in any of the
 // logs that there were; and what the last one holds was cleared.
-func (s *deviceSite) compareLedgers() {
+func (s *deviceSite) compareLedgers(groups ...string) {
 	records := 0
-	for _, group := range []string{"fid", "turns"} {
-		did := s.done(group)
+	for _, group := range groups {
+		did := make(map[string]bool)
+		for e := range s.entries(group) {
+			did[fmt.Sprintf("%s %d %s", e.MDT, e.Index, e.what)] = true
+		}
 		for _, m := range s.mdts {
 			for dir, held := range m.logs {
 				cleared := clearedIn(m.Clears(), dir)
@@ -386,7 +327,7 @@ func (s *deviceSite) compareLedgers() {
 	if s.t.Failed() {
 		s.describe()
 	}
-	s.t.Logf("%d records for two groups, %d lost by the MDTs; faults: %v", records, lost, s.faults)
+	s.t.Logf("%d records for the groups, %d lost by the MDTs; faults: %v", records, lost, s.faults)
 }
 
 // clearedIn returns how far a log was cleared.

@@ -81,10 +81,11 @@ type exampleMDT struct {
 
 func newExamples(t *testing.T) *examples {
 	t.Logf("again with -examples.seed %d, as far as real processes allow", *examplesSeed)
-	x := &examples{cluster: cluster{t: t, rng: rand.New(rand.NewPCG(*examplesSeed, 2)), dir: t.TempDir(),
-		running: map[string]*exec.Cmd{}, lives: map[string]int{}}}
+	x := &examples{cluster: cluster{
+		processes: newProcesses(t, "lcapd", "policy-1", "policy-2", "policy-3", "cache"),
+		rng:       rand.New(rand.NewPCG(*examplesSeed, 2)),
+	}}
 	x.bin = buildExamples(t)
-	x.addr = "ipc://" + filepath.Join(x.dir, "lcapd.sock")
 	conf := fmt.Sprintf("listen: [{addr: %q, allow: [listen, consume, operate]}]\nhttp: ''\nstate: %s/state\nmemory: 64MiB\n"+
 		"create_groups: true\nheartbeat: 250ms\nlease: 1s\nlog: {level: warn}\nupstream:\n", x.addr, x.dir)
 	truth := filepath.Join(x.dir, "truth")
@@ -98,16 +99,7 @@ func newExamples(t *testing.T) *examples {
 		conf += fmt.Sprintf("  - {mdt: %s, driver: llog, path: %s/%s, user: cl1}\n", name, x.dir, name)
 		x.mdts = append(x.mdts, x.newMDT(name, i, truth))
 	}
-	writeFile(t, x.dir+"/lcapd.yaml", conf)
-	if out, err := exec.Command(x.bin+"/lcapd", "init", "-c", x.dir+"/lcapd.yaml").CombinedOutput(); err != nil {
-		t.Fatalf("lcapd init: %v\n%s", err, out)
-	}
-	t.Cleanup(func() {
-		for _, p := range x.running {
-			_ = p.Process.Kill()
-			_ = p.Wait()
-		}
-	})
+	x.init(conf)
 	return x
 }
 

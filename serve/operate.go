@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lcapd/lcapd/broker"
 	"github.com/lcapd/lcapd/broker/core"
@@ -38,12 +39,28 @@ func (x *session) carryOut(m *wire.Request) (any, error) {
 	if err := x.allow(transport.RoleOperate, string(m.Op)); err != nil {
 		return nil, err
 	}
+	if m.Op == wire.OpBackup {
+		return x.backup()
+	}
 	if err := x.change(m); err != nil {
 		return nil, err
 	}
 	x.o.Log.Info().Str("peer", x.conn.Remote()).Str("op", string(m.Op)).Str("group", m.Group).Str("mdt", m.MDT).
 		Uint64("index", m.Index).Bool("force", m.Force).Msg("an operator has changed something")
 	return wire.Done{OK: true}, nil
+}
+
+// backup copies the state.
+func (x *session) backup() (wire.Backup, error) {
+	file, err := x.o.Broker.Backup(x.ctx)
+	if err != nil {
+		return wire.Backup{}, err
+	}
+	b, err := wire.PackBackup(file)
+	if err == nil {
+		x.o.Log.Info().Str("peer", x.conn.Remote()).Int("bytes", len(file)).Msg("an operator has copied the state")
+	}
+	return b, err
 }
 
 // look answers who only looks.
@@ -95,6 +112,12 @@ func (x *session) change(m *wire.Request) error {
 		return b.PauseGroup(x.ctx, m.Group, m.Paused)
 	case wire.OpSkip:
 		return b.Skip(x.ctx, m.Group, m.MDT, m.Index)
+	case wire.OpLimit:
+		limits, err := limitsOf(m)
+		if err != nil {
+			return err
+		}
+		return b.LimitGroup(x.ctx, m.Group, limits)
 	case wire.OpRestart:
 		return b.Restart(x.ctx, m.MDT)
 	case wire.OpSeek:
@@ -121,6 +144,9 @@ func specOf(m *wire.Request) (g broker.GroupSpec, err error) {
 	if err := checkName(m.Group); err != nil {
 		return g, err
 	}
+	if g.Limits, err = limitsOf(m); err != nil {
+		return g, err
+	}
 	if m.MDT != "" {
 		g.MDTs = strings.Split(m.MDT, ",")
 	}
@@ -133,4 +159,13 @@ func specOf(m *wire.Request) (g broker.GroupSpec, err error) {
 		g.Start, err = startOf(m.Start)
 	}
 	return g, err
+}
+
+// limitsOf returns when a group is to count as abandoned.
+func limitsOf(m *wire.Request) (core.Limits, error) {
+	const longest = 10 * 366 * 24 * time.Hour
+	if m.MaxIdleMS > uint64(longest/time.Millisecond) {
+		return core.Limits{}, &wire.Error{Code: wire.Refused, Text: fmt.Sprintf("%d milliseconds of idleness are more than ten years", m.MaxIdleMS)}
+	}
+	return core.Limits{Backlog: m.MaxBacklog, Idle: time.Duration(m.MaxIdleMS) * time.Millisecond, Expire: m.Expire}, nil
 }

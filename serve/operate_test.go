@@ -57,6 +57,9 @@ func TestOperations(t *testing.T) {
 	if st := ask[wire.Status](o, wire.Request{Op: wire.OpStatus}); st.Version != "test" || st.Broker != "the-id" || !st.Ready || len(st.Groups) != 1 || len(st.MDTs) != 2 || st.Memory.Limit == 0 {
 		t.Errorf("%+v", st)
 	}
+	if file, err := ask[wire.Backup](o, wire.Request{Op: wire.OpBackup}).File(); err != nil || len(file) == 0 {
+		t.Errorf("a backup of %d bytes, %v", len(file), err)
+	}
 	done(wire.Request{Op: wire.OpSeek, Group: "g", Start: "latest"})
 	eventually(t, "the seek", func() bool { return group().Tracks[0].Mark == 100 })
 	member.refused(wire.LeaseLost)

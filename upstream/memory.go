@@ -25,7 +25,8 @@ type Memory struct {
 	calls chan func()
 	stop  chan struct{} // Close sends
 	done  chan struct{} // closed when run has returned
-	cycle *cycle        // what is repeated instead of chunks, nil for none
+	cycle *cycle        // what is repeated, nil for a source that is appended to
+	paced bool          // the cycle is shown chunk by chunk, which have no records of their own
 
 	// Owned by run:
 	chunks  []*chunk // with records not yet cleared; the last one has none
@@ -39,7 +40,8 @@ type chunk struct {
 	records []byte
 	first   uint64 // the indexes of its first and last record
 	last    uint64
-	filled  chan struct{} // closed when records, first, last and next are there
+	time    changelog.Time // of a paced cycle's records: when they were shown
+	filled  chan struct{}  // closed when records, first, last and next are there
 	next    *chunk
 }
 
@@ -203,10 +205,10 @@ func mayClear(index, cleared, last uint64) error {
 
 // Open implements Source.
 func (m *Memory) Open(ctx context.Context, start uint64) (Reader, error) {
-	if m.cycle != nil {
+	if m.cycle != nil && !m.paced {
 		return m.openCycle(ctx, start)
 	}
-	r := &memoryReader{from: m}
+	r := memoryReader{from: m}
 	err := m.call(ctx, func() error {
 		r.next = max(start, m.cleared+1)
 		// The last chunk has no records yet; it is where a reader at the end waits.
@@ -222,5 +224,8 @@ func (m *Memory) Open(ctx context.Context, start uint64) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r, nil
+	if m.paced {
+		return &pacedReader{r}, nil
+	}
+	return &r, nil
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/llog"
@@ -204,4 +205,44 @@ func TestCycleEnds(t *testing.T) {
 			t.Errorf("%d bytes of junk are repeated", len(junk))
 		}
 	}
+}
+
+// A paced cycle shows records one after the other, with the time at which it showed them, to
+// each reader the same.
+func TestPacedCycle(t *testing.T) {
+	const total = 25
+	m, err := upstream.NewPacedCycle(sourcetest.Records(1, 7))
+	check(t, err)
+	t.Cleanup(func() { check(t, m.Close()) })
+	ctx := context.Background()
+	early, err := m.Open(ctx, 1)
+	check(t, err)
+	before := changelog.TimeOf(time.Now())
+	check(t, m.Show(ctx, upstream.Pace{Rate: 1000, Records: total}))
+	after := changelog.TimeOf(time.Now())
+	late, err := m.Open(ctx, 10)
+	check(t, err)
+	for r, next := range map[upstream.Reader]uint64{early: 1, late: 10} {
+		buf := make([]byte, changelog.MaxRecordSize)
+		last := before
+		for {
+			check(t, r.Wait(ctx))
+			n, err := r.Read(buf)
+			check(t, err)
+			for s := changelog.NewScanner(buf[:n]); s.Scan(); next++ {
+				if rec := s.Record(); rec.Index() != next || rec.Time() < last || rec.Time() > after {
+					t.Fatalf("got %d of %v, want %d of %v to %v", rec.Index(), rec.Time(), next, last, after)
+				}
+				last = s.Record().Time()
+			}
+			if next > total {
+				break
+			}
+		}
+		if _, err := r.Read(buf); err != io.EOF {
+			t.Errorf("at the end: %v", err)
+		}
+		check(t, r.Close())
+	}
+	check(t, m.Clear(ctx, total))
 }

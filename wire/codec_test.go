@@ -31,7 +31,7 @@ var samples = []Message{
 	&Nack{Lease: 7, From: 99000, DelayMS: 250},
 	&Leave{},
 	&Request{Req: 3, Op: "seek", Group: "robinhood", MDT: "lustre-MDT0000", Index: 5, Distribution: "mdt", Start: "latest",
-		Filter: "type=CREAT", Name: "n", Paused: true, Force: true},
+		Filter: "type=CREAT", Name: "n", Paused: true, Force: true, MaxBacklog: 1e6, MaxIdleMS: 6e7, Expire: true},
 	&Joined{Req: 1, Group: "robinhood", Name: "rbh-1", Distribution: "fid", MDTs: []Mark{{"lustre-MDT0000", 1, 41}}},
 	&Listening{Req: 2, MDTs: []Position{{"lustre-MDT0000", 1, 1<<64 - 1}}},
 	&Batch{MDT: "lustre-MDT0000", Epoch: 1, Lease: 7, From: 41, To: 300, First: 42, Last: 299, N: 200, Delivery: 2,

@@ -118,6 +118,9 @@ type (
 		Name         string // a member
 		Paused       bool   // pause, as opposed to resume
 		Force        bool   // do it although something is lost by it
+		MaxBacklog   uint64 // of a group to be made or limited: indexes of an MDT; 0 for no limit
+		MaxIdleMS    uint64 // of a group to be made or limited: milliseconds; 0 for no limit
+		Expire       bool   // of a group to be made or limited: it gives up its hold beyond its limits
 	}
 )
 

@@ -11,11 +11,13 @@ const (
 	OpGroup     Op = "group"     // one group: Group
 	OpMembers   Op = "members"   // the members of one group, or all: Group or none
 	OpListeners Op = "listeners" // all listeners
-	OpCreate    Op = "create"    // make a group: Group, Distribution, Start, MDT (several by commas, none for all), Filter
+	OpCreate    Op = "create"    // make a group: Group, Distribution, Start, MDT (several by commas, none for all), Filter, MaxBacklog, MaxIdleMS, Expire
+	OpLimit     Op = "limit"     // say when a group counts as abandoned: Group, MaxBacklog, MaxIdleMS, Expire
 	OpSet       Op = "set"       // change a group without members: Group, Filter
 	OpDelete    Op = "delete"    // end a group and its hold: Group, Force
 	OpSeek      Op = "seek"      // move a group: Group, MDT or none for all, Start, or Index if that is empty
 	OpPause     Op = "pause"     // pause or resume a group: Group, Paused
 	OpSkip      Op = "skip"      // pass over one record: Group, MDT, Index
 	OpRestart   Op = "restart"   // read an MDT again that bad records stopped: MDT
+	OpBackup    Op = "backup"    // a copy of the state
 )

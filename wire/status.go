@@ -17,6 +17,8 @@ type (
 		MDTs      []MDTStatus      `json:"mdts"`
 		Groups    []GroupStatus    `json:"groups"`
 		Listeners []ListenerStatus `json:"listeners"`
+		// ListenerGaps is how many gaps listeners were told, since the start.
+		ListenerGaps uint64 `json:"listener_gaps"`
 	}
 	// Memory is what is kept, in bytes.
 	Memory struct {
@@ -28,10 +30,11 @@ type (
 	}
 	// Problem is something that an operator should know.
 	Problem struct {
-		About  string    `json:"about"` // an MDT, a group, or "state"
-		Text   string    `json:"text"`
-		Since  time.Time `json:"since,omitzero"`
-		Remedy string    `json:"remedy"`
+		Kind   ProblemKind `json:"kind"`
+		About  string      `json:"about"` // an MDT, a group, "groups", "memory" or "state"
+		Text   string      `json:"text"`
+		Since  time.Time   `json:"since"`
+		Remedy string      `json:"remedy"`
 	}
 	// MDTStatus is an MDT. OpMDTs answers with a list of these.
 	MDTStatus struct {
@@ -73,6 +76,11 @@ type (
 		InFlight     int64          `json:"in_flight"`
 		Members      []MemberStatus `json:"members"`
 		Tracks       []TrackStatus  `json:"tracks"` // by MDT
+		// Beyond these, for an MDT, the group counts as abandoned; 0 for no limit. Expire:
+		// it gives up its hold on the clear then.
+		MaxBacklog uint64        `json:"max_backlog,omitempty"`
+		MaxIdle    time.Duration `json:"max_idle,omitempty"`
+		Expire     bool          `json:"expire,omitempty"`
 	}
 	// TrackStatus is a group's way through an MDT.
 	TrackStatus struct {
@@ -85,6 +93,8 @@ type (
 		Handed  uint64 `json:"handed"`         // the highest index handed out
 		Late    int    `json:"late"`           // records found in holes that are not acknowledged
 		Lost    uint64 `json:"lost,omitempty"` // up to where records were gone before the group got them
+		// Missed is what the group gave up as it was abandoned, the oldest first.
+		Missed []Missed `json:"missed"`
 		// Waits are the streams that wait for more than records: for whom, for what.
 		Waits []Wait `json:"waits"`
 		// Oldest is the lease that was handed out longest ago.
@@ -116,6 +126,14 @@ type (
 	Range struct {
 		From uint64 `json:"from"`
 		To   uint64 `json:"to"`
+	}
+	// Missed is a range (From, To] that a group gave up.
+	Missed struct {
+		Epoch uint32    `json:"epoch"`
+		From  uint64    `json:"from"`
+		To    uint64    `json:"to"`
+		At    time.Time `json:"at"`
+		Told  bool      `json:"told"` // its members know
 	}
 	// MemberStatus is a member. OpMembers answers with a list of these.
 	MemberStatus struct {

@@ -103,6 +103,9 @@ func (m *Request) fields(f *fields) {
 	name(f, "name", &m.Name, MaxName)
 	toggle(f, "paused", &m.Paused)
 	toggle(f, "force", &m.Force)
+	num(f, "max_backlog", &m.MaxBacklog)
+	num(f, "max_idle_ms", &m.MaxIdleMS)
+	toggle(f, "expire", &m.Expire)
 }
 
 // Kind returns [KindJoined].

@@ -17,7 +17,9 @@ type Config struct {
 	// Linger is how long a catch-up that nobody uses is kept: who was only short of
 	// credit comes back to it, and to open one anew is dear.
 	Linger time.Duration
-	// CeilingStep is how many indexes the hand-out ceiling is reserved ahead.
+	// CeilingStep is how many indexes the hand-out ceiling is reserved ahead. While the
+	// state cannot be written, each group is handed out half as many at least, then waits. After
+	// a crash as many at most are said to be maybe redelivered that never were delivered.
 	CeilingStep uint64
 	// PersistEvery is how often marks are written.
 	PersistEvery time.Duration
@@ -28,6 +30,8 @@ type Config struct {
 	ClearAgain time.Duration
 	// ClearWithoutGroups has the clear follow the reading while there is no group.
 	ClearWithoutGroups bool
+	// ExpireEvery is how often at most an abandoned group gives up what it holds back.
+	ExpireEvery time.Duration
 	// HoleDelay is how long after it was seen a hole is read again.
 	HoleDelay time.Duration
 	// RetryAfter is how long after a failure something is tried again. A reading that
@@ -42,10 +46,11 @@ var DefaultConfig = Config{
 	Grant:        1 << 20,
 	CatchUps:     4,
 	Linger:       2 * time.Second,
-	CeilingStep:  1 << 17,
+	CeilingStep:  1 << 20,
 	PersistEvery: 200 * time.Millisecond,
 	ClearEvery:   time.Second,
-	ClearAgain:   24 * time.Hour,
+	ClearAgain:   time.Hour,
+	ExpireEvery:  time.Minute,
 	HoleDelay:    5 * time.Second,
 	RetryAfter:   5 * time.Second,
 }

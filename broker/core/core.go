@@ -62,6 +62,9 @@ type Core struct {
 type group struct {
 	*groups.Group
 	start   Start
+	limits  Limits
+	acked   time.Time    // when a member acknowledged something last, or came back
+	owes    bool         // some track may have missed what no member knows of
 	mdts    []groups.MDT // that it is for; nil stands for all
 	paused  bool
 	onDisk  bool
@@ -79,14 +82,17 @@ type track struct {
 	*groups.Track
 	group   *group
 	mdt     *mdt
-	durable uint64 // the mark on disk
-	ceiling uint64 // the hand-out ceiling on disk
-	before  uint64 // the ceiling on disk when lcapd started
-	wanted  uint64 // the ceiling asked for
-	lost    uint64 // up to where the group was told that records are gone
-	dirty   bool   // something is to be written
-	seek    bool   // the mark may fall: an operator said so
-	sought  uint64 // to where
+	durable uint64    // the mark on disk
+	ceiling uint64    // the hand-out ceiling on disk
+	before  uint64    // the ceiling on disk when lcapd started
+	wanted  uint64    // the ceiling asked for
+	lost    uint64    // up to where the group was told that records are gone
+	dirty   bool      // something is to be written
+	seek    bool      // the mark may fall: an operator said so
+	sought  uint64    // to where
+	behind  time.Time // since when something waits to be acknowledged; zero if nothing does
+	missed  []Missed  // what was given up; immutable, but as a whole
+	gaveUp  time.Time // when that was last, or lcapd started
 }
 
 // peer is a connection that is a member.
@@ -181,7 +187,7 @@ func (c *Core) Outputs() []Output {
 func (c *Core) emit(o Output) { c.out = append(c.out, o) }
 
 func (c *Core) addGroup(s GroupState, onDisk bool) *group {
-	g := &group{Group: groups.New(s.Config), start: s.Start, mdts: s.MDTs, paused: s.Paused, onDisk: onDisk, members: make(map[string]Peer)}
+	g := &group{Group: groups.New(s.Config), start: s.Start, limits: s.Limits, mdts: s.MDTs, paused: s.Paused, onDisk: onDisk, members: make(map[string]Peer)}
 	g.Pause(s.Paused)
 	c.groups[s.Config.Name] = g
 	c.names = append(c.names, s.Config.Name)
@@ -193,12 +199,14 @@ func (g *group) isFor(id groups.MDT) bool { return g.mdts == nil || slices.Conta
 
 // state is what of a group is to be durable.
 func (g *group) state() GroupState {
-	return GroupState{Config: g.Config, Start: g.start, MDTs: g.mdts, Paused: g.paused}
+	return GroupState{Config: g.Config, Start: g.start, Limits: g.limits, MDTs: g.mdts, Paused: g.paused}
 }
 
 // addTrack lets a group serve an MDT from a mark on.
 func (c *Core) addTrack(g *group, m *mdt, s MarkState) {
-	t := &track{group: g, mdt: m, durable: s.Mark, ceiling: s.Ceiling, before: s.Ceiling, wanted: s.Ceiling}
+	t := &track{group: g, mdt: m, durable: s.Mark, ceiling: s.Ceiling, before: s.Ceiling, wanted: s.Ceiling, missed: s.Missed, gaveUp: c.now}
+	g.owes = g.owes || t.owesTelling()
+	t.behind = c.behindAtStart(g.limits, s.Since)
 	t.Track = g.AddMDT(m.id, s.Mark)
 	c.tracks[t.Track] = t
 	g.tracks = append(g.tracks, t)

@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/wire"
 )
 
 // persist is what is to be written to the state, and what is being written.
 type persist struct {
 	seq      uint64
 	underway *writing
+	begun    time.Time // when it began
 	last     time.Time // of the last write that ended
 	failed   bool      // the last one did: wait before the next
 	urgent   bool      // somebody waits for it
@@ -116,7 +118,7 @@ func (c *Core) writeState(urgent bool) {
 			w.tracks, w.ways, w.marks = append(w.tracks, t), append(w.ways, t.Track), append(w.marks, t.state())
 		}
 	}
-	*p = persist{seq: p.seq, last: p.last, failed: p.failed, trouble: p.trouble, underway: w}
+	*p = persist{seq: p.seq, last: p.last, failed: p.failed, trouble: p.trouble, underway: w, begun: c.now}
 	c.emit(Persist{Seq: p.seq, Update: w.update()})
 }
 
@@ -143,7 +145,7 @@ func (t *track) state() MarkState {
 	mark := min(t.Mark(), max(t.mdt.floor(), least))
 	return MarkState{
 		Group: t.group.Config.Name, MDT: t.mdt.id, Epoch: t.mdt.epoch,
-		Mark: mark, Ceiling: t.wanted, Seek: t.seek,
+		Mark: mark, Ceiling: t.wanted, Seek: t.seek, Since: t.idleSince(), Missed: t.missed,
 	}
 }
 
@@ -157,7 +159,7 @@ func (ev Persisted) apply(c *Core) {
 	p.underway, p.last, p.failed = nil, c.now, ev.Err != nil
 	p.trouble.note(ev.Err, c.now)
 	if ev.Err != nil {
-		c.emit(Alarm{General: true, Text: fmt.Sprintf("the state could not be written, so nothing is cleared: %v", ev.Err)})
+		c.emit(Alarm{Kind: wire.StateUnwritable, General: true, Err: ev.Err, Text: fmt.Sprintf("the state could not be written, so nothing is cleared: %v", ev.Err)})
 		c.putBack(w)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/wire"
 )
 
 // ReaderID is one reading of an MDT: the live one or a catch-up. Never used again.
@@ -254,12 +255,15 @@ type (
 		Epoch Epoch
 	}
 	// Lost tells a group that records it had not acknowledged are gone: Lustre purged
-	// them, or the MDT was reset.
+	// them, or the MDT was reset; or, Expired, the group was abandoned and gave them up.
+	// That is told to Peer alone, if not 0, who has just joined.
 	Lost struct {
-		Group string
-		MDT   groups.MDT
-		Epoch Epoch
-		Range Range
+		Peer    Peer
+		Group   string
+		MDT     groups.MDT
+		Epoch   Epoch
+		Range   Range
+		Expired bool
 	}
 	// Persist writes to the state, all or nothing. One is under way at a time.
 	Persist struct {
@@ -280,9 +284,12 @@ type (
 	}
 	// Alarm is something that an operator should know.
 	Alarm struct {
+		Kind    wire.ProblemKind // of reading, clearing or writing one of several: Err tells which
 		MDT     groups.MDT
 		General bool // it is about no MDT
+		Stopped bool // the MDT is not read any more
 		Text    string
+		Err     error // what failed, if anything
 	}
 )
 
@@ -315,6 +322,7 @@ type Update struct {
 type GroupState struct {
 	Config groups.Config
 	Start  Start
+	Limits Limits
 	MDTs   []groups.MDT // that it is for; nil stands for all
 	Paused bool
 }
@@ -327,4 +335,8 @@ type MarkState struct {
 	Mark    uint64
 	Ceiling uint64
 	Seek    bool // the mark may be lower than before: an operator said so
+	// Since is since when nothing was acknowledged although something waited, as the mark was
+	// written; zero if nothing waited.
+	Since  time.Time
+	Missed []Missed // what the group gave up there, the oldest first; not to be changed
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/wire"
 )
 
 // feed is one reading of an MDT and the window of its batches that are kept.
@@ -109,7 +110,7 @@ func (ev BatchRead) apply(c *Core) {
 	}
 	c.setGranted(f, f.granted-b.Weight())
 	if b.From != f.end || b.To < b.From {
-		c.emit(Alarm{MDT: f.mdt.id, Text: fmt.Sprintf("reader %d delivered (%d,%d] behind %d", f.id, b.From, b.To, f.end)})
+		c.emit(Alarm{Kind: wire.MDTUnreachable, MDT: f.mdt.id, Text: fmt.Sprintf("reader %d delivered (%d,%d] behind %d", f.id, b.From, b.To, f.end)})
 		c.restart(f)
 		return
 	}
@@ -142,7 +143,7 @@ func (ev ReaderEnded) apply(c *Core) {
 	}
 	if ev.Err != nil {
 		f.mdt.reading.note(ev.Err, c.now)
-		c.emit(Alarm{MDT: f.mdt.id, Text: fmt.Sprintf("reading failed at %d: %v", f.end, ev.Err)})
+		c.emit(Alarm{Kind: wire.MDTUnreachable, MDT: f.mdt.id, Stopped: ev.Stopped, Err: ev.Err, Text: fmt.Sprintf("reading failed at %d: %v", f.end, ev.Err)})
 		c.restart(f)
 		return
 	}

@@ -73,6 +73,7 @@ func (c *Core) take(t *track, s *groups.Stream, b *Batch) {
 		if d.Lease != 0 {
 			c.deliver(t, d, b)
 		}
+		c.reserveAhead(t, d.To)
 		c.enqueue(s)
 	case groups.NeedsCeiling:
 		t.wanted = max(t.wanted, b.To+c.cfg.CeilingStep)
@@ -81,6 +82,15 @@ func (c *Core) take(t *track, s *groups.Stream, b *Batch) {
 		c.leaveFeed(s)
 	default:
 		c.leaveFeed(s) // who cannot go on must not keep a reader from who can
+	}
+}
+
+// reserveAhead has the ceiling raised long before it is reached: so hand-out does not wait
+// for the disk, and goes on for a while when that fails.
+func (c *Core) reserveAhead(t *track, to uint64) {
+	if to+c.cfg.CeilingStep/2 > t.wanted {
+		t.wanted = to + c.cfg.CeilingStep
+		c.touch(t)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/lcapd/lcapd/wire"
 )
 
 // hole is a range without records that the clear stays below, until a second
@@ -58,7 +60,7 @@ func (ev HoleChecked) apply(c *Core) {
 	}
 	if ev.Err != nil {
 		m.holes[i].checking, m.holes[i].seen = false, c.now
-		c.emit(Alarm{MDT: m.id, Text: fmt.Sprintf("could not look again whether (%d,%d] is empty, so nothing above is cleared: %v", ev.Hole.From, ev.Hole.To, ev.Err)})
+		c.emit(Alarm{Kind: wire.HolePending, MDT: m.id, Err: ev.Err, Text: fmt.Sprintf("could not look again whether (%d,%d] is empty, so nothing above is cleared: %v", ev.Hole.From, ev.Hole.To, ev.Err)})
 		return
 	}
 	m.holes = slices.Replace(m.holes, i, i+1, c.remaining(ev)...)
@@ -112,7 +114,7 @@ func (c *Core) late(m *mdt, ev HoleChecked) {
 			panic(err) // the group has a track there, or t would not exist
 		}
 	}
-	c.emit(Alarm{MDT: m.id, Text: fmt.Sprintf("%d records in (%d,%d] appeared after later ones; they are delivered late", len(ev.Late), ev.Hole.From, ev.Hole.To)})
+	c.emit(Alarm{Kind: wire.LateRecords, MDT: m.id, Text: fmt.Sprintf("%d records in (%d,%d] appeared after later ones; they are delivered late", len(ev.Late), ev.Hole.From, ev.Hole.To)})
 }
 
 // lateBatch returns the batch of what was found late that has the record behind from.

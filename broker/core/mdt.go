@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/wire"
 )
 
 // mdt is one MDT: how it is read, and what of it is cleared.
@@ -20,6 +21,7 @@ type mdt struct {
 	catchUps []*feed
 	queue    []*groups.Stream // that wait for a catch-up to be free
 	lastRead uint64
+	looked   time.Time  // when abandoned groups were looked for last
 	foremost *track     // that was found to be far enough ahead last time
 	dirty    bool       // what is durable of it is to be written
 	holes    []hole     // not yet known to be empty, by index: the live reading finds them so
@@ -74,6 +76,7 @@ func (c *Core) tickMDT(m *mdt) {
 			c.closeFeed(f)
 		}
 	}
+	c.expire(m)
 	c.clear(m)
 }
 
@@ -163,10 +166,10 @@ func (ev Cleared) apply(c *Core) {
 		return
 	case ev.Refused:
 		k.refused = ev.Index
-		c.emit(Alarm{MDT: m.id, Text: fmt.Sprintf("the MDT refused to clear %d: %v; check that the changelog user is still registered", ev.Index, ev.Err)})
+		c.emit(Alarm{Kind: wire.ClearFailing, MDT: m.id, Err: ev.Err, Text: fmt.Sprintf("the MDT refused to clear %d: %v; check that the changelog user is still registered", ev.Index, ev.Err)})
 	default:
 		k.again = true
-		c.emit(Alarm{MDT: m.id, Text: fmt.Sprintf("could not clear %d: %v", ev.Index, ev.Err)})
+		c.emit(Alarm{Kind: wire.ClearFailing, MDT: m.id, Err: ev.Err, Text: fmt.Sprintf("could not clear %d: %v", ev.Index, ev.Err)})
 	}
 }
 
@@ -212,7 +215,7 @@ func (ev Reset) apply(c *Core) {
 		c.endTrack(t)
 		t.group.AddMDT(m.id, 0) // and no seek: what was to be skipped is another record now
 		c.beginTrack(t, 0)
-		t.durable, t.ceiling, t.before, t.wanted, t.lost = 0, 0, 0, 0, 0
+		t.durable, t.ceiling, t.before, t.wanted, t.lost, t.behind = 0, 0, 0, 0, 0, time.Time{}
 	}
 	c.emit(Restarted{MDT: m.id, Epoch: m.epoch})
 	c.touchMDT(m)

@@ -35,6 +35,7 @@ func (ev Join) apply(c *Core) {
 		w.Marks[t.mdt.id] = t.Mark()
 	}
 	c.emit(w)
+	c.tellMissed(g, ev.Peer)
 	c.collect(g)
 }
 
@@ -57,7 +58,13 @@ func (ev Credit) apply(c *Core) {
 }
 
 func (ev Ack) apply(c *Core) {
-	c.member(ev.Peer, ev.Lease, func(g *group) error { return g.Ack(ev.Peer, ev.Lease, ev.UpTo, c.now) })
+	c.member(ev.Peer, ev.Lease, func(g *group) error {
+		err := g.Ack(ev.Peer, ev.Lease, ev.UpTo, c.now)
+		if err == nil {
+			c.acknowledged(g)
+		}
+		return err
+	})
 }
 
 func (ev Nack) apply(c *Core) {

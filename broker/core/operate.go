@@ -139,6 +139,7 @@ func (r Seek) do(c *Core) error {
 	if cleared := t.mdt.clear.reserved; r.Index < cleared {
 		return fmt.Errorf("group %s, index %d: %w: %d", r.Group, r.Index, ErrBelowClear, cleared)
 	}
+	t.group.acked = c.now // somebody cares for it
 	c.startAt(t, r.Index)
 	t.durable = min(t.durable, r.Index) // from now on it holds the clear back
 	c.collect(t.group)

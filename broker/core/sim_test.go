@@ -42,7 +42,8 @@ type world struct {
 	over      int            // for how long more was pinned than may be
 	most      int            // records in a batch
 	refused   groups.LeaseID
-	calm      bool // no more faults: everything must come to its end
+	owed      map[Peer][]Lost // what a member that was welcomed is still to be told
+	calm      bool            // no more faults: everything must come to its end
 }
 
 // pending is something on its way to the core; one lane keeps its order.
@@ -87,6 +88,12 @@ type worldGroup struct {
 	paused          bool
 
 	moved bool // by a seek: what it acknowledged may come again
+	// expires says that its limits let it expire, or did; gaveUp what it was told, by MDT, that
+	// it gave up, told whether that was to a member who has acknowledged something since.
+	expires bool
+	gaveUp  map[groups.MDT][]Missed
+	ever    map[groups.MDT][]Missed // all of that there ever was
+	heard   time.Time               // when it acknowledged something last, since lcapd started
 	// model is what the members, sharing a data base, made of the records: the last one
 	// applied, by MDT and key. pardoned is up to where they need not have seen them.
 	model    map[groups.MDT]map[groups.Slot]uint64
@@ -126,7 +133,7 @@ func newWorld(rng *dice) *world {
 		Memory: int64(rng.IntN([]int{60, 6}[rng.IntN(2)])*1500 + 1), Grant: int64(rng.IntN(60)*recordSize + 1), CatchUps: rng.IntN(3) + 1,
 		CeilingStep: uint64(rng.IntN(100) + 1), PersistEvery: 200 * time.Millisecond, ClearEvery: time.Second,
 		ClearAgain: time.Hour, HoleDelay: 2 * time.Second, RetryAfter: 3 * time.Second, Linger: time.Duration(rng.IntN(3)) * time.Second,
-		Pinned: int64(rng.IntN(30) * 1500),
+		Pinned: int64(rng.IntN(30) * 1500), ExpireEvery: 3 * time.Second,
 	}
 	for i := range rng.IntN(3) + 1 {
 		m := &worldMDT{id: groups.MDT(i), keys: make(map[uint64][]groups.Slot), revealed: make(map[uint64]bool)}
@@ -232,6 +239,7 @@ func (w *world) start() {
 		w.know(name) // also one that was being deleted
 		g := w.groups[name]
 		g.paused = w.disk.groups[name].Paused
+		w.recall(g)
 		for id := range g.passed {
 			g.passed[id] = make(map[uint64]bool)
 		}
@@ -362,7 +370,9 @@ func (w *world) output(out Output) {
 		w.clear(o)
 	case CheckHole:
 		w.later("hole", func() { w.secondLook(o) })
-	case Publish, Alarm, Lost, GroupStored, Restarted:
+	case Lost:
+		w.lost(o)
+	case Publish, Alarm, GroupStored, Restarted:
 	default:
 		w.fail("unknown output %T", out)
 	}
@@ -470,6 +480,9 @@ func (w *world) deliver(d Deliver) {
 	if !ok || d.To > mark.Ceiling || mark.Epoch != d.Epoch {
 		w.fail("delivery up to %d, the ceiling on disk is %d", d.To, mark.Ceiling)
 	}
+	if len(w.owed[d.Member]) > 0 {
+		w.fail("member %d gets records before it was told what %s has missed: %v", d.Member, m.group, w.owed[d.Member])
+	}
 	g := w.groups[m.group]
 	if g.paused {
 		w.fail("delivery to %s, which is paused", m.group)
@@ -522,6 +535,7 @@ func (w *world) welcome(o Welcome) {
 		return // it went away meanwhile
 	}
 	m.ready, m.heard = true, w.now
+	w.owe(m)
 	if _, onDisk := w.disk.groups[m.group]; !onDisk {
 		w.fail("welcome to group %s, which is not on disk", m.group)
 	}
@@ -534,7 +548,7 @@ func (w *world) know(name string) {
 		return
 	}
 	g := &worldGroup{name: name, paused: w.disk.groups[name].Paused,
-		excused: make(map[groups.MDT]map[uint64]bool), passed: make(map[groups.MDT]map[uint64]bool), start: make(map[groups.MDT]uint64), acked: make(map[groups.MDT]map[uint64]bool),
+		gaveUp: make(map[groups.MDT][]Missed), ever: make(map[groups.MDT][]Missed), excused: make(map[groups.MDT]map[uint64]bool), passed: make(map[groups.MDT]map[uint64]bool), start: make(map[groups.MDT]uint64), acked: make(map[groups.MDT]map[uint64]bool),
 		model: make(map[groups.MDT]map[groups.Slot]uint64), pardoned: make(map[groups.MDT]uint64)}
 	for _, m := range w.mdts {
 		g.model[m.id] = make(map[groups.Slot]uint64)
@@ -685,6 +699,7 @@ func (d *disk) write(w *world, u Update) {
 		if m := d.mdts[s.MDT]; m.Epoch == s.Epoch && s.Mark < m.Cleared {
 			w.fail("the mark of %s is %d, below the last clear %d", key, s.Mark, m.Cleared)
 		}
+		w.checkMissed(d.marks[key], s)
 		d.marks[key] = s
 	}
 	for _, g := range u.Groups {
@@ -706,7 +721,7 @@ func (w *world) clear(o Clear) {
 			w.fail("clear %d of MDT %d, but on disk %s has %d", o.Index, m.id, name, on.Mark)
 		}
 		for _, index := range m.records {
-			if index > g.start[m.id] && index <= o.Index && !g.acked[m.id][index] && !g.excused[m.id][index] {
+			if index > g.start[m.id] && index <= o.Index && !g.acked[m.id][index] && !g.excused[m.id][index] && !w.missedOnDisk(name, m, index) {
 				w.fail("clear %d of MDT %d, but %s, which starts at %d, has not acknowledged %d", o.Index, m.id, name, g.start[m.id], index)
 			}
 		}
@@ -837,7 +852,11 @@ func (w *world) ack(m *worldMember) {
 	}
 	w.note("member %d acks %d up to %d", m.id, d.Lease, upTo)
 	m.heard = w.now
+	w.refused = 0
 	w.step(Ack{Peer: m.id, Lease: d.Lease, UpTo: upTo})
+	if w.refused != d.Lease {
+		g.known(w.now)
+	}
 }
 
 // work has the member apply what it was handed out: all before delivery i, and of that
@@ -868,7 +887,7 @@ func (w *world) crash() {
 			p.do()
 		}
 	}
-	w.pending, w.members, w.stored, w.over = nil, nil, false, 0
+	w.pending, w.members, w.stored, w.over, w.owed = nil, nil, false, 0, nil
 	w.readers = make(map[ReaderID]*worldReader)
 	w.start()
 }
@@ -894,6 +913,7 @@ var acts = []struct {
 	{"seek", 1, (*world).seek},
 	{"skip", 1, (*world).skip},
 	{"pause", 1, (*world).pause},
+	{"limit", 1, (*world).limit},
 	{"upset", 1, func(w *world) { w.upset(w.mdts[w.rng.IntN(len(w.mdts))]) }},
 	{"tick", 7, func(w *world) { w.tick(time.Duration(w.rng.IntN(1500)) * time.Millisecond) }},
 	{"read", 25, (*world).readSome},
@@ -1028,6 +1048,7 @@ func (w *world) upset(m *worldMDT) {
 			w.note("remove MDT %d", m.id)
 			for _, g := range w.groups {
 				g.passed[m.id] = make(map[uint64]bool)
+				delete(g.gaveUp, m.id)
 			}
 			m.removed, m.again = true, true
 			w.do(RemoveMDT{MDT: m.id})

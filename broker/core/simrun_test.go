@@ -96,7 +96,7 @@ func runSeed(seed uint64) (script []line, why string) {
 // worldsActs returns what happens in a world, by its name as often as it is likely. In
 // some worlds rare things meet.
 func worldsActs(rng *rand.Rand) (names []string) {
-	often := [][]string{{}, {"crash", "reveal", "seek", "join", "tick"}, {"upset", "skip", "delete", "create"}}[rng.IntN(3)]
+	often := [][]string{{}, {"crash", "reveal", "seek", "join", "tick"}, {"upset", "skip", "delete", "create"}, {"limit", "crash", "tick", "tick", "tick", "die"}}[rng.IntN(4)]
 	for _, a := range acts {
 		weight := a.weight
 		if slices.Contains(often, a.name) {

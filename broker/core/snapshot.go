@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"time"
 
 	"github.com/lcapd/lcapd/groups"
@@ -16,6 +17,10 @@ type Snapshot struct {
 	// Unwritten is since when the state could not be written; zero if all is well.
 	Unwritten      time.Time
 	UnwrittenError string
+	UnwrittenCause error
+	Writing        time.Time // since when a write is under way; zero if none is
+	PinLimit       int64     // of Pinned
+	Starved        int       // readings that wait for memory
 }
 
 // MDTSnapshot is an MDT in a [Snapshot].
@@ -40,7 +45,11 @@ type MDTSnapshot struct {
 	// zero if all is well.
 	Failing, Uncleared time.Time
 	// Error says what is wrong with reading, ClearError with clearing.
-	Error, ClearError string
+	Error, ClearError     string
+	ReadCause, ClearCause error
+	// HoleFrom and HoleSince are of the first of Holes.
+	HoleFrom  uint64
+	HoleSince time.Time
 }
 
 // CatchUp is a catch-up reading in a [Snapshot].
@@ -53,6 +62,7 @@ type CatchUp struct {
 type GroupSnapshot struct {
 	groups.Snapshot
 	Start  Start
+	Limits Limits
 	MDTs   []groups.MDT // nil stands for all
 	OnDisk bool
 	Marks  []MarkSnapshot // by MDT, as they were added
@@ -64,12 +74,23 @@ type MarkSnapshot struct {
 	Mark, Ceiling uint64
 	// LostUpTo is up to where records were gone before the group got them; 0 if none were.
 	LostUpTo uint64
+	// IdleSince is since when nothing was acknowledged although something waits; zero if
+	// nothing does.
+	IdleSince time.Time
+	Abandoned string   // why the group counts as abandoned here; "" if it does not
+	Missed    []Missed // what it gave up, the oldest first
+}
+
+// Owes tells whether the group has missed something that its members do not know of.
+func (m MarkSnapshot) Owes() bool {
+	return slices.ContainsFunc(m.Missed, func(x Missed) bool { return !x.Told })
 }
 
 // trouble is since when something fails, and how it failed last.
 type trouble struct {
 	since time.Time
 	err   string
+	cause error
 }
 
 // note takes down how something went.
@@ -78,9 +99,9 @@ func (x *trouble) note(err error, now time.Time) {
 	case err == nil:
 		*x = trouble{}
 	case x.since.IsZero():
-		*x = trouble{now, err.Error()}
+		*x = trouble{now, err.Error(), err}
 	default:
-		x.err = err.Error()
+		x.err, x.cause = err.Error(), err
 	}
 }
 
@@ -89,6 +110,10 @@ func (c *Core) Snapshot() Snapshot {
 	snap := Snapshot{
 		Memory: c.memory, Pinned: c.pinned, Granted: c.granted, Limit: c.cfg.Memory,
 		Unwritten: c.persist.trouble.since, UnwrittenError: c.persist.trouble.err,
+		UnwrittenCause: c.persist.trouble.cause, PinLimit: c.cfg.Pinned, Starved: len(c.starved),
+	}
+	if c.persist.underway != nil {
+		snap.Writing = c.persist.begun
 	}
 	for _, m := range c.order {
 		snap.MDTs = append(snap.MDTs, m.snapshot())
@@ -105,6 +130,10 @@ func (m *mdt) snapshot() MDTSnapshot {
 		Window: Range{m.live.start, m.live.end}, Batches: len(m.live.batches), Bytes: m.live.bytes,
 		Holes: len(m.holes), Late: len(m.late) > 0, Stopped: m.stopped,
 		Failing: m.reading.since, Error: m.reading.err, Uncleared: m.clear.trouble.since, ClearError: m.clear.trouble.err,
+		ReadCause: m.reading.cause, ClearCause: m.clear.trouble.cause,
+	}
+	if len(m.holes) > 0 {
+		snap.HoleFrom, snap.HoleSince = m.holes[0].From, m.holes[0].seen
 	}
 	for _, f := range m.catchUps {
 		snap.CatchUps = append(snap.CatchUps, CatchUp{At: f.end, Until: f.until, Users: len(f.users)})
@@ -120,9 +149,12 @@ func (m *mdt) snapshot() MDTSnapshot {
 }
 
 func (g *group) snapshot(now time.Time) GroupSnapshot {
-	snap := GroupSnapshot{Snapshot: g.Snapshot(now), Start: g.start, MDTs: g.mdts, OnDisk: g.onDisk}
+	snap := GroupSnapshot{Snapshot: g.Snapshot(now), Start: g.start, Limits: g.limits, MDTs: g.mdts, OnDisk: g.onDisk}
 	for _, t := range g.tracks {
-		snap.Marks = append(snap.Marks, MarkSnapshot{MDT: t.mdt.id, Mark: t.durable, Ceiling: t.ceiling, LostUpTo: t.lost})
+		snap.Marks = append(snap.Marks, MarkSnapshot{
+			MDT: t.mdt.id, Mark: t.durable, Ceiling: t.ceiling, LostUpTo: t.lost,
+			IdleSince: t.idleSince(), Abandoned: t.abandoned(now, 0), Missed: slices.Clone(t.missed),
+		})
 	}
 	return snap
 }

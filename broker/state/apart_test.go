@@ -141,7 +141,7 @@ func TestNewFileOnAFullDisk(t *testing.T) {
 			checkSays(t, initErr, dir)
 		}
 		check(t, os.RemoveAll(other))
-		if err := Restore(s.dir, bytes.NewReader(copied)); err != nil {
+		if err := restoreFrom(s.dir, bytes.NewReader(copied)); err != nil {
 			checkIs(t, err, unix.ENOSPC)
 			checkSays(t, err, s.dir)
 		}
@@ -173,7 +173,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 	readOnly := func(flag uintptr) { check(t, unix.Mount("", dir, "", unix.MS_REMOUNT|flag, "")) }
 	readOnly(unix.MS_RDONLY)
 	_, openErr := Open(s.dir)
-	for _, err := range []error{openErr, Init(filepath.Join(dir, "new"), testIdentity(1)), Restore(s.dir, bytes.NewReader(copied))} {
+	for _, err := range []error{openErr, Init(filepath.Join(dir, "new"), testIdentity(1)), restoreFrom(s.dir, bytes.NewReader(copied))} {
 		checkIs(t, err, unix.EROFS)
 		checkSays(t, err, dir)
 	}

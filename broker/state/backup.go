@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 )
 
-// Backup writes a copy of the state to w: a state file as [Restore] takes it, of a
+// Backup writes a copy of the state to w: a state file as [ReadBackup] takes it, of a
 // few MB at most for 64 groups on 128 MDTs. The copy is what was last written, as
 // one moment. It is taken into memory first, so that a slow w holds up nothing but
-// the caller.
+// the caller, and read again: what the disk has spoilt is no backup.
 func (s *Store) Backup(w io.Writer) error {
 	if s.lock == nil {
 		return ErrClosed
@@ -24,6 +23,9 @@ func (s *Store) Backup(w io.Writer) error {
 	var copied bytes.Buffer
 	err := s.bolt.copyTo(&copied)
 	if err == nil {
+		_, err = readState(bytes.NewReader(copied.Bytes()), int64(copied.Len()), thisSchema())
+	}
+	if err == nil {
 		_, err = copied.WriteTo(w)
 	}
 	if err != nil {
@@ -32,80 +34,101 @@ func (s *Store) Backup(w io.Writer) error {
 	return nil
 }
 
-// Restore makes what [Store.Backup] wrote the state in dir, which is made if it is
-// missing. A state file that is there already is kept as state.db.old; if it can be
-// read, and is that of another installation, it is left alone, with [ErrForeign].
-// Restore also fails with [ErrLocked] while lcapd runs, and, if r is no whole
-// backup, as [Open] does.
+// Copy is a whole backup that was read.
+type Copy struct {
+	Snapshot Snapshot // what it holds
+	content  content
+}
+
+// ReadBackup reads what [Store.Backup] wrote, or a state file of a stopped lcapd. It fails
+// with [ErrForeign], [ErrDamaged] or [ErrVersion] if it is no whole one.
+func ReadBackup(r io.Reader) (*Copy, error) {
+	file, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read the backup: %w", err)
+	}
+	found, err := readState(bytes.NewReader(file), int64(len(file)), thisSchema())
+	if err != nil {
+		return nil, fmt.Errorf("the backup is no good: %w; take another one", err)
+	}
+	all, err := decode(found.content)
+	return &Copy{Snapshot: all, content: found.content}, err
+}
+
+// Restore makes the copy the state in dir, which is made if it is missing, and returns
+// what it replaced: nil if nothing was there that could be read. The file that was there
+// is kept as state.db.old; if it can be read, and is that of another installation, it is left
+// alone, with [ErrForeign]. Restore also fails with [ErrLocked] while lcapd runs.
 //
-// A backup is older than what lcapd did since: groups made since are gone, and the
-// others get again what they acknowledged since, unless it was cleared.
-func Restore(dir string, r io.Reader) error {
+// A backup is older than what lcapd did since: groups made since are gone, those deleted
+// since are back, and all get again what they acknowledged since, unless it was cleared. What
+// was cleared is taken over from the state that is replaced: an MDT must not be told again
+// to clear less than it has (ABI 9.2). Where that state is lost, what was cleared since is
+// reported to groups as gone.
+func (c *Copy) Restore(dir string) (replaced *Snapshot, err error) {
 	if err := makeDir(dir); err != nil {
-		return fmt.Errorf("make the state directory: %w", err)
+		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
 	l, err := takeLock(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := errors.Join(restore(dir, r), l.release()); err != nil {
-		return fmt.Errorf("restore the state %s: %w", dir, err)
+	replaced, err = c.replace(dir)
+	if err := errors.Join(err, l.release()); err != nil {
+		return nil, fmt.Errorf("restore the state %s: %w", dir, err)
 	}
-	return nil
+	return replaced, nil
 }
 
-func restore(dir string, r io.Reader) error {
-	path, tmp := filepath.Join(dir, fileName), filepath.Join(dir, tmpName)
-	err := receive(tmp, r)
-	if err == nil {
-		err = replace(path, tmp)
+func (c *Copy) replace(dir string) (replaced *Snapshot, err error) {
+	path := filepath.Join(dir, fileName)
+	next := newDraft(c.content)
+	if present, err := readFile(path, thisSchema()); err == nil { // else it may be replaced
+		if a, b := present.identity, c.Snapshot.Identity; a.ID != b.ID {
+			return nil, fmt.Errorf("%w: %s belongs to the installation %s of file system %s, the backup to %s of %s; "+
+				"move the file away first", ErrForeign, path, a.ID, a.FileSystem, b.ID, b.FileSystem)
+		}
+		all, err := decode(present.content)
+		if err != nil {
+			return nil, err
+		}
+		replaced = &all
+		if err := next.keepClears(all); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return errors.Join(err, removeFile(tmp))
+	if err := keepFile(path, filepath.Join(dir, oldName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("keep the old one: %w", err)
 	}
-	return nil
+	b, err := putFile(dir, c.content.with(next.changes()))
+	if b != nil {
+		err = errors.Join(err, b.close())
+	}
+	return replaced, err
 }
 
-// receive puts what r has into a file at path, durably.
-func receive(path string, r io.Reader) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-// replace makes the file at tmp the state file at path, if it is one.
-func replace(path, tmp string) error {
-	backup, err := readFile(tmp, thisSchema())
-	if err != nil {
-		return fmt.Errorf("the backup is no good: %w; take another one", err)
-	}
-	if err := refuseOther(path, backup.identity); err != nil {
-		return err
-	}
-	if err := keepFile(path, filepath.Join(filepath.Dir(path), oldName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("keep the old one: %w", err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// refuseOther refuses a backup that belongs to another installation than the file.
-func refuseOther(path string, backup Identity) error {
-	present, err := readFile(path, thisSchema())
-	if err != nil {
-		return nil // what cannot be used may be replaced
-	}
-	if a, b := present.identity, backup; a.ID != b.ID {
-		return fmt.Errorf("%w: %s belongs to the installation %s of file system %s, the backup to %s of %s; "+
-			"move the file away first", ErrForeign, path, a.ID, a.FileSystem, b.ID, b.FileSystem)
+// keepClears takes over how far MDTs were cleared, and puts no group behind that.
+func (d *draft) keepClears(from Snapshot) error {
+	for _, is := range from.MDTs {
+		m, exists, err := d.mdt(is.Name)
+		if err != nil {
+			return err
+		}
+		if !exists || m.Epoch != is.Epoch || m.Cleared >= is.Cleared {
+			continue // another epoch is recognised by its records
+		}
+		m.Cleared, m.Read = is.Cleared, max(m.Read, is.Cleared)
+		d.put(place{bucketMDTs, m.Name}, encodeMDT(m))
+		for _, group := range d.keys(bucketGroups, "") {
+			t, exists, err := d.track(group, m.Name)
+			if err != nil {
+				return err
+			}
+			if exists && t.Epoch == m.Epoch && t.Mark < m.Cleared {
+				t.Mark, t.Ceiling = m.Cleared, max(t.Ceiling, m.Cleared)
+				d.put(trackKey(group, m.Name), encodeTrack(t))
+			}
+		}
 	}
 	return nil
 }

@@ -22,7 +22,8 @@ import (
 const (
 	recordSize = 36
 	mdtSize    = 4 + 8 + 8
-	trackSize  = 4 + 3*8 + recordSize
+	trackSize  = 4 + 3*8 + recordSize // and behind it, if there are any, since and missed
+	missedSize = 4 + 3*8 + 1
 )
 
 var le = binary.LittleEndian
@@ -63,11 +64,16 @@ type storedGroup struct {
 	Filter       string    `json:"filter,omitempty"`
 	Chain        string    `json:"chain,omitempty"`
 	Paused       bool      `json:"paused,omitempty"`
+	// What a group has not need not be there.
+	MaxBacklog uint64        `json:"max_backlog,omitempty"`
+	MaxIdle    time.Duration `json:"max_idle,omitempty"` // nanoseconds
+	Expire     bool          `json:"expire,omitempty"`
 }
 
 func encodeGroup(g Group) ([]byte, error) {
 	return json.Marshal(storedGroup{
 		g.Distribution.String(), g.Start, g.MDTs, g.Created.UTC(), g.Filter, g.Chain, g.Paused,
+		g.Limits.Backlog, g.Limits.Idle, g.Limits.Expire,
 	})
 }
 
@@ -79,6 +85,7 @@ func decodeGroup(name string, b []byte) (Group, error) {
 	g := Group{
 		Name: name, Start: s.Start, MDTs: s.MDTs, Created: s.Created.UTC(),
 		Filter: s.Filter, Chain: s.Chain, Paused: s.Paused,
+		Limits: Limits{Backlog: s.MaxBacklog, Idle: s.MaxIdle, Expire: s.Expire},
 	}
 	if len(g.MDTs) == 0 { // as it was encoded, and as it compares
 		g.MDTs = nil
@@ -156,17 +163,53 @@ func encodeTrack(t Track) []byte {
 	b = le.AppendUint64(b, t.Mark)
 	b = le.AppendUint64(b, t.Ceiling)
 	b = le.AppendUint64(b, t.Start)
-	return appendRecordID(b, t.AtMark)
+	b = appendRecordID(b, t.AtMark)
+	if t.Since.IsZero() && len(t.Missed) == 0 {
+		return b // as it is for most
+	}
+	b = appendTime(b, t.Since)
+	for _, x := range t.Missed {
+		b = le.AppendUint32(b, x.Epoch)
+		b = le.AppendUint64(b, x.From)
+		b = le.AppendUint64(b, x.To)
+		b = appendTime(b, x.At)
+		b = append(b, 0)
+		if x.Told {
+			b[len(b)-1] = 1
+		}
+	}
+	return b
+}
+
+// appendTime writes a time as nanoseconds since 1970; 0 is none.
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return le.AppendUint64(b, 0)
+	}
+	return le.AppendUint64(b, uint64(t.UnixNano()))
+}
+
+func timeOf(b []byte) time.Time {
+	if n := le.Uint64(b); n != 0 {
+		return time.Unix(0, int64(n)).UTC()
+	}
+	return time.Time{}
 }
 
 func decodeTrack(group, mdt string, b []byte) (Track, error) {
-	if err := wantSize(b, trackSize); err != nil {
-		return Track{}, err
+	if more := len(b) - trackSize; more != 0 && (more < 8 || (more-8)%missedSize != 0) {
+		return Track{}, fmt.Errorf("%d bytes are not a track", len(b))
 	}
 	t := Track{
 		Group: group, MDT: mdt,
 		Epoch: le.Uint32(b), Mark: le.Uint64(b[4:]), Ceiling: le.Uint64(b[12:]), Start: le.Uint64(b[20:]),
 		AtMark: recordID(b[28:]),
+	}
+	if b = b[trackSize:]; len(b) > 0 {
+		t.Since, b = timeOf(b), b[8:]
+	}
+	for ; len(b) > 0; b = b[missedSize:] {
+		t.Missed = append(t.Missed, Missed{Epoch: le.Uint32(b), From: le.Uint64(b[4:]), To: le.Uint64(b[12:]), At: timeOf(b[20:]), Told: b[28] != 0})
 	}
 	return t, checkTrack(t)
 }

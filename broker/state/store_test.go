@@ -150,10 +150,11 @@ func makeBolt(path string, ours bool) error {
 func TestLocked(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, 1)
+	copied := backup(t, s)
 	refused := func(want string) {
 		t.Helper()
 		_, err := Open(s.dir)
-		for _, err := range []error{err, Restore(s.dir, bytes.NewReader(nil))} {
+		for _, err := range []error{err, restoreFrom(s.dir, bytes.NewReader(copied))} {
 			checkIs(t, err, ErrLocked)
 			checkSays(t, err, s.dir, want)
 		}

@@ -80,6 +80,14 @@ type Group struct {
 	Filter string // empty passes everything
 	Chain  string // of modules; empty has none
 	Paused bool
+	Limits Limits
+}
+
+// Limits say when a group counts as abandoned, MDT by MDT; 0 is no limit.
+type Limits struct {
+	Backlog uint64        // indexes that are not acknowledged
+	Idle    time.Duration // without an acknowledgement, while something waits for one
+	Expire  bool          // it gives up its hold on the clear then
 }
 
 // Track is how far a group has come with an MDT.
@@ -96,6 +104,19 @@ type Track struct {
 	Start uint64
 	// AtMark is the newest record at or below the mark, if it is known.
 	AtMark RecordID
+	// Since is since when nothing was acknowledged although something waited, as the mark was
+	// written; zero if nothing waited.
+	Since time.Time
+	// Missed are ranges that the group gave up, the oldest first.
+	Missed []Missed
+}
+
+// Missed is a range (From, To] that a group gave up, as it was abandoned.
+type Missed struct {
+	Epoch    uint32
+	From, To uint64
+	At       time.Time
+	Told     bool // its members know
 }
 
 // Snapshot is everything that is stored, in the order of names.

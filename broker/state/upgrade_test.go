@@ -114,7 +114,7 @@ func TestNewerVersion(t *testing.T) {
 	check(t, s.Close())
 	_, err := Open(s.dir)
 	checkIs(t, err, ErrVersion)
-	checkIs(t, Restore(t.TempDir(), mustFile(t, filepath.Join(s.dir, fileName))), ErrVersion)
+	checkIs(t, restoreFrom(t.TempDir(), mustFile(t, filepath.Join(s.dir, fileName))), ErrVersion)
 }
 
 func mustFile(t *testing.T, path string) *os.File {

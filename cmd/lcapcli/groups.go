@@ -34,7 +34,7 @@ func newGroups() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(newGroupsShow(), newGroupsCreate(), newGroupsDelete(), newGroupsSeek(),
-		newGroupsPause(true), newGroupsPause(false), newGroupsSkip())
+		newGroupsPause(true), newGroupsPause(false), newGroupsSkip(), newGroupsLimit())
 	return cmd
 }
 

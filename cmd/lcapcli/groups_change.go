@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +44,7 @@ nothing, mdt keeps the order of each MDT, fid that of each file.`
 
 func newGroupsCreate() *cobra.Command {
 	var spec client.GroupSpec
+	var limits func(*client.GroupLimits) error
 	cmd := &cobra.Command{
 		Use:     "create NAME",
 		Short:   "Make a group",
@@ -56,6 +58,9 @@ func newGroupsCreate() *cobra.Command {
 			if err := oneOf(cmd, "start", spec.Start, starts); err != nil {
 				return err
 			}
+			if err := limits(&spec.Limits); err != nil {
+				return err
+			}
 			return ask(cmd, func(ctx context.Context, o *client.Operator) error { return o.Create(ctx, args[0], spec) })
 		},
 	}
@@ -64,6 +69,53 @@ func newGroupsCreate() *cobra.Command {
 	cmd.Flags().StringSliceVar(&spec.MDTs, "mdts", nil, "only these MDTs (default: all, later ones too)")
 	complete(cmd, "distribution", distributions...)
 	complete(cmd, "start", starts...)
+	limits = limitFlags(cmd)
+	return cmd
+}
+
+// limitFlags are the flags that say when a group counts as abandoned. What they say is
+// there when the command runs.
+func limitFlags(cmd *cobra.Command) func(*client.GroupLimits) error {
+	backlog := cmd.Flags().Uint64("max-backlog", 0, "abandoned with more unacknowledged indexes of an MDT (default: any number)")
+	idle := cmd.Flags().Duration("max-idle", 0, "abandoned after so long without an acknowledgement while something waits (default: never)")
+	what := cmd.Flags().String("abandoned", "warn", "warn, or expire: an abandoned group gives up its hold on the changelogs")
+	actions := []string{"warn", "expire"}
+	complete(cmd, "abandoned", actions...)
+	return func(l *client.GroupLimits) error {
+		*l = client.GroupLimits{MaxBacklog: *backlog, MaxIdle: *idle, Expire: *what == "expire"}
+		switch {
+		case *idle != 0 && *idle < time.Second:
+			return badUsage(cmd, "--max-idle %s: a second is the least", *idle)
+		case l.Expire && *backlog == 0 && *idle == 0:
+			return badUsage(cmd, "--abandoned expire needs --max-backlog or --max-idle")
+		}
+		return oneOf(cmd, "abandoned", *what, actions)
+	}
+}
+
+const groupsLimitHelp = `Say when a group counts as abandoned: with more than --max-backlog unacknowledged
+indexes of an MDT, or after --max-idle without an acknowledgement while something
+waits. lcapd then warns or, with --abandoned expire, has the group give up what only
+it holds back: its members are told what they missed when they come back, and 'groups
+show' keeps it. What is left out is no limit any more.`
+
+func newGroupsLimit() *cobra.Command {
+	var limits func(*client.GroupLimits) error
+	cmd := &cobra.Command{
+		Use:     "limit NAME [--max-backlog N] [--max-idle D] [--abandoned warn|expire]",
+		Short:   "Say when a group counts as abandoned, and whether it expires then",
+		Long:    groupsLimitHelp,
+		Example: "  lcapcli groups limit audit --max-idle 720h --abandoned expire",
+		Args:    arguments(1, 1, "one NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var l client.GroupLimits
+			if err := limits(&l); err != nil {
+				return err
+			}
+			return ask(cmd, func(ctx context.Context, o *client.Operator) error { return o.Limit(ctx, args[0], l) })
+		},
+	}
+	limits = limitFlags(cmd)
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,6 +36,7 @@ func newGroupsShow() *cobra.Command {
 func printGroup(w io.Writer, g wire.GroupStatus, now time.Time) error {
 	fmt.Fprintf(w, "group %s: %s, started at %s, %s\n", printable(g.Group), g.Distribution, g.Start, printable(groupState(g)))
 	fmt.Fprintf(w, "lag %d, in flight %s, %s\n\n", g.Lag, bytesText(g.InFlight), countText(len(g.Members), "member"))
+	printLimits(w, g)
 	tracks := newTable("MDT", ">EPOCH", ">MARK", ">ON DISK", ">HANDED", ">READ", ">LAG")
 	for _, t := range g.Tracks {
 		tracks.add(t.MDT, t.Epoch, t.Mark, t.Durable, t.Handed, t.Read, t.Lag)
@@ -56,6 +58,25 @@ func printGroup(w io.Writer, g wire.GroupStatus, now time.Time) error {
 	}
 	fmt.Fprintln(w)
 	return printMembers(w, g.Members, now)
+}
+
+// printLimits says when the group counts as abandoned, if ever.
+func printLimits(w io.Writer, g wire.GroupStatus) {
+	var limits []string
+	if g.MaxBacklog > 0 {
+		limits = append(limits, fmt.Sprintf("with more than %d indexes unacknowledged", g.MaxBacklog))
+	}
+	if g.MaxIdle > 0 {
+		limits = append(limits, "after "+timeText(g.MaxIdle)+" without an acknowledgement")
+	}
+	if len(limits) == 0 {
+		return
+	}
+	then := "lcapd warns"
+	if g.Expire {
+		then = "it gives up its hold"
+	}
+	fmt.Fprintf(w, "abandoned %s: then %s\n\n", strings.Join(limits, ", or "), then)
 }
 
 // waitsOf is who waits for whom.
@@ -97,6 +118,13 @@ func troubleOf(g wire.GroupStatus) *table {
 		}
 		if t.Lost > 0 {
 			trouble.add(t.MDT, fmt.Sprintf("records up to %d were gone upstream before the group got them", t.Lost))
+		}
+		for _, x := range t.Missed {
+			told := "no member knows yet"
+			if x.Told {
+				told = "its members were told"
+			}
+			trouble.add(t.MDT, fmt.Sprintf("gave up %d to %d of epoch %d, when abandoned; %s", x.From+1, x.To, x.Epoch, told))
 		}
 		if len(t.Skips) > 0 {
 			trouble.add(t.MDT, fmt.Sprintf("skips %d", t.Skips))

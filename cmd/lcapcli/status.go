@@ -46,7 +46,7 @@ func printStatus(w io.Writer, s wire.Status, now time.Time) error {
 		if !p.Since.IsZero() {
 			since = " (for " + timeText(now.Sub(p.Since)) + ")"
 		}
-		fmt.Fprintf(w, "problem: %s: %s%s\n  remedy: %s\n", printable(p.About), printable(p.Text), since, orDash(printable(p.Remedy)))
+		fmt.Fprintf(w, "problem: %s: %s: %s%s\n  remedy: %s\n", printable(string(p.Kind)), printable(p.About), printable(p.Text), since, orDash(printable(p.Remedy)))
 	}
 	fmt.Fprintln(w)
 	if err := printMDTs(w, s.MDTs, now); err != nil {

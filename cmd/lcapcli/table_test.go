@@ -26,7 +26,7 @@ func sample() wire.Status {
 	}
 	return wire.Status{Version: "1.2.3", Broker: "6f1cb2", Started: now.Add(-76 * time.Hour), Ready: true,
 		Memory: wire.Memory{Limit: 1 << 30, Batches: 700 << 20, Pinned: 3 << 20, Listened: 128 << 20},
-		Problems: []wire.Problem{{About: "lustre-MDT0001", Text: "read: no such device", Since: now.Add(-90 * time.Second),
+		Problems: []wire.Problem{{Kind: wire.MDTUnreachable, About: "lustre-MDT0001", Text: "read: no such device", Since: now.Add(-90 * time.Second),
 			Remedy: "mount the file system"}},
 		MDTs: []wire.MDTStatus{
 			{MDT: "lustre-MDT0000", User: "cl1", Epoch: 1, Read: 4000000001615, Cleared: 4000000001000, HeldBy: "robinhood",
@@ -36,9 +36,10 @@ func sample() wire.Status {
 		},
 		Groups: []wire.GroupStatus{
 			{Group: "robinhood", Distribution: "fid", Start: "earliest", Stored: true, Lag: 615, InFlight: 63<<20 + 900, Members: members,
+				MaxBacklog: 1_000_000, MaxIdle: 720 * time.Hour, Expire: true,
 				Tracks: []wire.TrackStatus{
 					{MDT: "lustre-MDT0000", Epoch: 1, Mark: 4000000001000, Durable: 4000000000990, Read: 4000000001615,
-						Lag: 615, Handed: 4000000001500, Late: 1, Lost: 17,
+						Lag: 615, Handed: 4000000001500, Late: 1, Lost: 17, Missed: []wire.Missed{{Epoch: 1, From: 17, To: 990, At: now.Add(-time.Hour)}},
 						Waits: []wire.Wait{{Owner: "rbh1-4711", At: 4000000001400, Keys: 3, Reason: "no credit"},
 							{At: 4000000001450, Reason: "barrier", For: long, Until: 4000000001401}},
 						Oldest: &wire.LeaseStatus{Lease: 4711, Member: "rbh1-4711", From: 4000000001000, To: 4000000001300,

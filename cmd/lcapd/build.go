@@ -7,8 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -38,6 +38,8 @@ type daemon struct {
 	bell      *llog.Bell
 	store     *state.Store
 	workloads []workload
+	watches   []watched
+	repeats   []repeated
 	broker    *broker.Broker
 	serve     *serve.Server
 	server    *transport.Server
@@ -64,6 +66,7 @@ func build(ctx context.Context, cfg *config.Config, log zerolog.Logger) (d *daem
 	if len(cfg.Upstream) == 0 {
 		return d, usageError{errNoUpstream}
 	}
+	warnOfLimits(cfg, os.DirFS("/"), log)
 	if d.store, err = openState(ctx, cfg.State); err != nil {
 		return d, stateError(cfg.State, err)
 	}
@@ -156,6 +159,12 @@ func (d *daemon) close() error {
 	for _, w := range d.workloads {
 		errs = append(errs, w.to.Close())
 	}
+	for _, w := range d.watches {
+		errs = append(errs, w.Close())
+	}
+	for _, r := range d.repeats {
+		errs = append(errs, r.from.Close())
+	}
 	if d.bell != nil {
 		errs = append(errs, d.bell.Close())
 	}
@@ -202,6 +211,10 @@ func (d *daemon) source(ctx context.Context, u config.Upstream) (upstream.Source
 		return s, nil
 	case config.DriverWorkload:
 		return d.workload(ctx, u)
+	case config.DriverWatch:
+		return d.watch(ctx, u)
+	case config.DriverMemory:
+		return d.repeat(u)
 	}
 	return nil, usageError{fmt.Errorf("the driver %s is not in this version: use llog or workload", u.Driver)}
 }
@@ -248,12 +261,13 @@ func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
 	limits.Memory = cfg.Memory - history - min(readers, cfg.Memory/4)
 	limits.Pinned = limits.Memory / 4
 	limits.ClearWithoutGroups = cfg.ClearWithoutGroups
-	own := make(map[string]groups.Config)
+	own, groupLimits := make(map[string]groups.Config), make(map[string]core.Limits)
 	for _, g := range cfg.Groups {
 		own[g.Name] = groups.Config{InFlight: g.InFlight, AckTimeout: g.AckTimeout, MaxDeliveries: g.MaxDeliveries}
+		groupLimits[g.Name] = core.Limits{Backlog: g.MaxBacklog, Idle: g.MaxIdle, Expire: g.Abandoned == config.ExpireAbandoned}
 	}
 	return broker.Options{
-		Limits: limits, MDTs: mdts, History: history, Own: own,
+		Limits: limits, MDTs: mdts, History: history, Own: own, GroupLimits: groupLimits, StuckAfter: cfg.Heartbeat,
 		Groups:       groups.Config{InFlight: cfg.Limits.InFlight, Lease: cfg.Lease},
 		AssumeEmpty:  cfg.UnknownExtra == config.AssumeEmpty,
 		CreateGroups: cfg.CreateGroups, Store: d.store, Log: d.log,
@@ -320,13 +334,6 @@ func mdtsOf(names []string) string {
 		return "all MDTs"
 	}
 	return strings.Join(slices.Sorted(slices.Values(names)), ",")
-}
-
-// limitMemory has the garbage collector work harder before lcapd is over its limit. What
-// is not counted by the limit, such as goroutines and leases, has some room besides.
-func limitMemory(limit int64) {
-	const besides = 32 << 20
-	debug.SetMemoryLimit(limit + besides)
 }
 
 // specOf is a group of the configuration for the broker.

@@ -12,6 +12,7 @@ import (
 	"github.com/lcapd/lcapd/llog"
 	"github.com/lcapd/lcapd/transport"
 	"github.com/lcapd/lcapd/upstream"
+	"github.com/lcapd/lcapd/upstream/watch"
 )
 
 // newCheck looks at a configuration without running anything.
@@ -105,6 +106,14 @@ func checkUpstream(u config.Upstream) error {
 	switch u.Driver {
 	case config.DriverWorkload:
 		return nil
+	case config.DriverMemory:
+		r, err := openRepeated(u)
+		if err != nil {
+			return err
+		}
+		return r.from.Close()
+	case config.DriverWatch:
+		return watch.Check(u.Path)
 	case config.DriverLLog:
 		bell, err := llog.NewBell()
 		if err != nil {

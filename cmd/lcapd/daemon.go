@@ -68,6 +68,16 @@ func (d *daemon) run(ctx context.Context) error {
 	for _, w := range d.workloads {
 		started.Go(func() { d.produce(parts, w) })
 	}
+	for _, r := range d.repeats {
+		started.Go(func() { d.show(parts, r) })
+	}
+	for _, w := range d.watches {
+		started.Go(func() {
+			if err := w.Run(parts); err != nil {
+				d.log.Error().Str("mdt", w.mdt).Err(err).Msg("the watch has not ended well; at the next start the tree is compared")
+			}
+		})
+	}
 	err := d.makeGroups(ctx)
 	switch {
 	case err == nil:

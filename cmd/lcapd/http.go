@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/pprof"
+	"regexp"
 	"sync"
 	"time"
 
@@ -34,16 +36,30 @@ func (d *daemon) serveHTTP(ctx context.Context, started *sync.WaitGroup) {
 	})
 }
 
+// runtimeMetrics are those of Go's runtime that are served besides the usual ones: what
+// the garbage collector costs, and what it found to be in use.
+var runtimeMetrics = []collectors.GoRuntimeMetricsRule{
+	{Matcher: regexp.MustCompile(`^/cpu/classes/(gc/total|gc/mark/idle|scavenge/total|user):cpu-seconds$`)},
+	{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)},
+}
+
 // handler serves:
 //
 //	/metrics  for Prometheus
 //	/healthz  200 while the broker answers
 //	/readyz   200 while it can serve, 503 and why if not
 //	/status   what lcapcli status shows, as JSON
+//
+// and, if the configuration says so, Go's profiles at /debug/pprof/.
 func (d *daemon) handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), d.refusals, &collector{d})
+	registry.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(runtimeMetrics...)), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), d.refusals, &collector{d})
 	mux := http.NewServeMux()
+	if d.cfg.Profile {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index) // heap, goroutine, allocs ...
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		d.answer(w, r, func(wire.Status) bool { return true })

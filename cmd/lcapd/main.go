@@ -6,7 +6,10 @@
 //	daemon.go  it runs, until it is told to stop
 //	http.go    metrics, health and status
 //	init.go    the state is made; check.go: a configuration is looked at
+//	restore.go a backup is made the state
+//	limits.go  the system's limits, and ours
 //	demo.go    all of it on one machine, with made-up records
+//	watch.go   all of it on one machine, with the changes of a directory tree
 package main
 
 import (
@@ -91,30 +94,39 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 
 func newRoot() *cobra.Command {
 	var file string
+	var trees watchOptions
 	root := &cobra.Command{
 		Use:   "lcapd -c FILE",
 		Short: "Hand Lustre changelogs on to consumer groups and listeners",
 		Example: `  lcapd demo                          see it work: no root, no Lustre, no file
   lcapd init -c /etc/lcapd.yaml       make the state, once
-  lcapd -c /etc/lcapd.yaml            run`,
+  lcapd -c /etc/lcapd.yaml            run
+  lcapd --watch /home                 make a changelog of a local directory tree, and serve it`,
 		Version:       version,
 		Args:          noArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := trees.check(file); err != nil {
+				return err
+			}
+			if len(trees.trees) > 0 {
+				return runWatch(cmd.Context(), trees, cmd.ErrOrStderr())
+			}
 			if file == "" {
 				return usageError{errors.New("which configuration? lcapd -c FILE; to see it work without one: lcapd demo")}
 			}
 			return runDaemon(cmd.Context(), file, cmd.ErrOrStderr())
 		},
 	}
+	trees.addTo(root)
 	root.SetVersionTemplate("lcapd {{.Version}}\n")
 	root.PersistentFlags().StringVarP(&file, "config", "c", "", "the configuration: YAML, or what the file's ending says")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newInit(&file), newCheck(&file), newConfig(), newDemo())
+	root.AddCommand(newInit(&file), newRestore(&file), newCheck(&file), newConfig(), newDemo())
 	return root
 }
 

@@ -21,6 +21,9 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	descUp        = desc("up", "1 while the broker answers.")
 	descProblems  = desc("problems", "Conditions that endanger a promise; lcapcli status names them.")
+	descProblem   = desc("problem", "1 while a condition endangers a promise, by its kind and the MDT, group or part of lcapd that it is about; 0 while it does not.", "kind", "about")
+	descMissed    = desc("group_missed_index", "Up to where the group gave records up, as it was abandoned; 0 for never.", "group", "mdt")
+	descExpires   = desc("group_expires", "1 if an abandoned group gives up its hold on the clear.", "group")
 	descMemory    = desc("memory_bytes", "Bytes of records that are kept, by what for.", "for")
 	descLimit     = desc("memory_limit_bytes", "The limit of memory_bytes.")
 	descRead      = desc("mdt_read_index", "The last index read of an MDT.", "mdt")
@@ -36,6 +39,7 @@ var (
 	descPaused    = desc("group_paused", "1 while an operator has paused the group.", "group")
 	descListeners = desc("listeners", "Connected listeners.")
 	descGaps      = desc("listener_gaps", "Gaps told to the listeners that are connected.")
+	descGapsTold  = desc("listener_gaps_total", "Gaps told to listeners.")
 	descConns     = desc("connections", "Open connections.")
 	descAccepted  = desc("connections_accepted_total", "Connections accepted.")
 	descEnded     = desc("connections_cut_total", "Connections refused or cut, by reason.", "reason")
@@ -70,12 +74,15 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for reason, n := range stats.Ended {
 		count(descEnded, n, reason)
 	}
+	c.d.collectWatches(gauge, count)
 	s, err := c.d.status(context.Background())
 	gauge(descUp, one(err == nil))
 	if err != nil {
 		return
 	}
 	gauge(descProblems, float64(len(s.Problems)))
+	collectProblems(s, gauge)
+	count(descGapsTold, s.ListenerGaps)
 	gauge(descLimit, float64(s.Memory.Limit))
 	gauge(descMemory, float64(s.Memory.Batches), "batches")
 	gauge(descMemory, float64(s.Memory.Pinned), "writers")
@@ -83,6 +90,32 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	gauge(descMemory, float64(s.Memory.Listened), "listeners")
 	collectMDTs(s, gauge)
 	collectGroups(s, gauge)
+}
+
+// collectProblems makes a series for each kind of problem and what it can be about, so that
+// those who alert see it from the start.
+func collectProblems(s wire.Status, gauge func(*prometheus.Desc, float64, ...string)) {
+	type series struct{ kind, about string }
+	is := make(map[series]bool)
+	for _, p := range s.Problems {
+		is[series{string(p.Kind), p.About}] = true
+	}
+	show := func(kind wire.ProblemKind, about string) {
+		gauge(descProblem, one(is[series{string(kind), about}]), string(kind), about)
+	}
+	for kind, about := range wire.ProblemKinds.Whole {
+		show(kind, about)
+	}
+	for _, m := range s.MDTs {
+		for _, kind := range wire.ProblemKinds.MDT {
+			show(kind, m.MDT)
+		}
+	}
+	for _, g := range s.Groups {
+		for _, kind := range wire.ProblemKinds.Group {
+			show(kind, g.Group)
+		}
+	}
 }
 
 func collectMDTs(s wire.Status, gauge func(*prometheus.Desc, float64, ...string)) {
@@ -101,9 +134,17 @@ func collectGroups(s wire.Status, gauge func(*prometheus.Desc, float64, ...strin
 		gauge(descMembers, float64(len(g.Members)), g.Group)
 		gauge(descInFlight, float64(g.InFlight), g.Group)
 		gauge(descPaused, one(g.Paused), g.Group)
+		gauge(descExpires, one(g.Expire), g.Group)
 		for _, t := range g.Tracks {
 			gauge(descMark, float64(t.Durable), g.Group, t.MDT)
 			gauge(descLag, float64(t.Lag), g.Group, t.MDT)
+			missed := uint64(0)
+			for _, x := range t.Missed {
+				if x.Epoch == t.Epoch {
+					missed = max(missed, x.To)
+				}
+			}
+			gauge(descMissed, float64(missed), g.Group, t.MDT)
 		}
 	}
 	gaps := uint64(0)

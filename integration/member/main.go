@@ -1,7 +1,8 @@
 // Command member is a member of a group, or a listener, that keeps a ledger. A member's has a
-// line for each record, "MDT epoch index time type target", written before the record is
-// acknowledged; a listener's one for each range that it was shown or missed, "range MDT epoch from to". It
-// is killed by tests at any moment, and the ledger tells what it had done by then.
+// line for each record, "MDT epoch index time type target at late", written before the record is
+// acknowledged: at is when, in nanoseconds, late whether the record was delivered as such. A listener's
+// has one for each range that it was shown or missed, "range MDT epoch from to count late" and "gap MDT epoch
+// from to count unknown". It is killed by tests at any moment, and the ledger tells what it had done by then.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/lcapd/lcapd/client"
 )
@@ -78,9 +80,9 @@ func listen(ctx context.Context, servers []string, name string, to *os.File) err
 			return err
 		}
 		if gap != nil {
-			_, err = fmt.Fprintf(to, "gap %s %d %d %d\n", gap.MDT, gap.Epoch, gap.From, gap.To)
+			_, err = fmt.Fprintf(to, "gap %s %d %d %d %d %t\n", gap.MDT, gap.Epoch, gap.From, gap.To, gap.Count, gap.Unknown)
 		} else {
-			_, err = fmt.Fprintf(to, "range %s %d %d %d\n", b.MDT, b.Epoch, b.From, b.To)
+			_, err = fmt.Fprintf(to, "range %s %d %d %d %d %t\n", b.MDT, b.Epoch, b.From, b.To, b.Count, b.Late)
 			b.Release()
 		}
 		if err != nil {
@@ -91,8 +93,9 @@ func listen(ctx context.Context, servers []string, name string, to *os.File) err
 
 func lines(b *client.Batch) []byte {
 	var out bytes.Buffer
+	at := time.Now().UnixNano()
 	for r := range b.Records() {
-		fmt.Fprintf(&out, "%s %d %d %d %d %v\n", b.MDT, b.Epoch, r.Index(), r.Time(), r.Type(), r.Target())
+		fmt.Fprintf(&out, "%s %d %d %d %d %v %d %t\n", b.MDT, b.Epoch, r.Index(), r.Time(), r.Type(), r.Target(), at, b.Late)
 	}
 	return out.Bytes()
 }

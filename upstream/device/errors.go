@@ -3,12 +3,19 @@ package device
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
 )
 
 // ErrAbsent: there is no such device, because the file system is not mounted on this node.
-// It is no errno, as ENOENT from a clear says that the MDT does not know the user.
-var ErrAbsent = errors.New("no such device")
+// It is no errno, as ENOENT from a clear says that the MDT does not know the user; for who
+// only knows files it is [fs.ErrNotExist].
+var ErrAbsent error = absent{}
+
+type absent struct{}
+
+func (absent) Error() string        { return "no such device" }
+func (absent) Is(target error) bool { return target == fs.ErrNotExist }
 
 // ErrUsersUnknown: the file changelog_users of the options could not be read or understood.
 var ErrUsersUnknown = errors.New("the changelog users cannot be told")
