@@ -41,6 +41,7 @@ type member struct {
 	batches       int   // credit
 	bytes         int64 // credit; may be overdrawn by one hand-out
 	heard         time.Time
+	acked         time.Time     // when something that it has made progress
 	place         *list.Element // in Group.heard
 
 	line    line   // lanes that wait for its credit

@@ -87,7 +87,7 @@ func (s *Stream) ack(l *lease, upTo uint64, now time.Time) {
 		return
 	}
 	g := s.track.group
-	l.acked, l.moved = upTo, now
+	l.acked, l.moved, l.member.acked = upTo, now, now
 	if g.open.MoveToBack(l.place); l.done() {
 		g.open.Remove(l.place)
 	}

@@ -28,6 +28,8 @@ type MemberState struct {
 	InFlight      int64 // their bytes
 	// Idle is how long there was no sign of life.
 	Idle time.Duration
+	// Stuck is how long it has acknowledged nothing of what it has; 0 if it has nothing.
+	Stuck time.Duration
 }
 
 // TrackState is a track in a [Snapshot].
@@ -107,6 +109,7 @@ func (g *Group) Snapshot(now time.Time) Snapshot {
 		l := e.Value.(*lease)
 		m := &snap.Members[place[l.member.id]]
 		m.Leases++
+		m.Stuck = max(m.Stuck, min(now.Sub(l.given), now.Sub(l.member.acked)))
 		m.InFlight += l.bytes
 	}
 	for _, t := range g.order {

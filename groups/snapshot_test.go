@@ -24,7 +24,7 @@ func TestSnapshotFields(t *testing.T) {
 	want := Snapshot{
 		Name: "robinhood", Distribution: ByMDT,
 		Members: []MemberState{
-			{ID: 5, Name: "ann", Session: "session 1", Serves: []MDT{2, 4}, Batches: 7, Bytes: 835, Lanes: 2, Leases: 1, InFlight: 65, Idle: time.Second},
+			{ID: 5, Name: "ann", Session: "session 1", Serves: []MDT{2, 4}, Batches: 7, Bytes: 835, Lanes: 2, Leases: 1, InFlight: 65, Idle: time.Second, Stuck: 2 * time.Second},
 			{ID: 6, Name: "bob", Session: "session 2", Serves: []MDT{}, Idle: 6 * time.Second},
 		},
 		Tracks: []TrackState{{

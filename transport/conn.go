@@ -35,7 +35,7 @@ func (m *Message) size() int {
 }
 
 // A Conn is one connection, after its handshake. All its methods may be called from any goroutine, but
-// for Receive, Keep and SetIdle: those belong to one goroutine, the connection's reader.
+// for Receive, Keep, Trade and SetIdle: those belong to one goroutine, the connection's reader.
 type Conn struct {
 	raw     net.Conn
 	peer    hello
@@ -145,6 +145,10 @@ func (c *Conn) await(d time.Duration) error {
 
 // Keep leaves the frames of the last Receive to the caller for good. The next ones get new buffers.
 func (c *Conn) Keep() { c.in.keep() }
+
+// Trade is Keep for who has another buffer, which the next frames are read into. It returns the
+// one that the frames of the last Receive are in, to be traded again when they are no longer needed.
+func (c *Conn) Trade(buf []byte) []byte { return c.in.trade(buf) }
 
 // command does what a ZMTP command wants. A PONG that finds the writer busy with earlier ones is
 // dropped: a peer takes any traffic for a sign of life.

@@ -88,6 +88,14 @@ func (r *frameReader) keep() {
 	r.frames = nil
 }
 
+// trade leaves the last message to the caller, with its buffer, for another one.
+func (r *frameReader) trade(buf []byte) []byte {
+	last := r.buf
+	r.keep()
+	r.buf = buf[:0]
+	return last
+}
+
 // head reads the head of a frame.
 func (r *frameReader) head() (flags byte, size uint64, err error) {
 	if flags, err = r.src.ReadByte(); err != nil {

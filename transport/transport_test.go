@@ -402,3 +402,31 @@ func TestSendWaitKeepsOrder(t *testing.T) {
 		}
 	}
 }
+
+// Why: what was traded away belongs to who got it, as long as it is not traded again.
+func TestTrade(t *testing.T) {
+	s := serve(t, Options{}, echo)
+	c := dial(t, s.tcp)
+	var kept [][]byte
+	var free []byte
+	for i := range 4 {
+		if err := c.Send(Message{Frames: [][]byte{bytes.Repeat([]byte{byte(i)}, 100_000)}}); err != nil {
+			t.Fatal(err)
+		}
+		frames, err := c.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := c.Trade(free)
+		if &buf[0] != &frames[0][0] {
+			t.Error("the frames lie elsewhere")
+		}
+		kept, free = append(kept, frames[0]), make([]byte, 200_000)
+	}
+	for i, b := range kept {
+		if !bytes.Equal(b, bytes.Repeat([]byte{byte(i)}, 100_000)) {
+			t.Errorf("message %d was overwritten", i)
+		}
+	}
+	roundTrip(t, c, make([]byte, 100_000))
+}

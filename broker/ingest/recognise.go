@@ -49,9 +49,15 @@ func Recognise(ctx context.Context, open Opener, known []core.RecordID, cleared 
 		return Finding{}, nil
 	}
 	last := known[len(known)-1]
-	shown := make(map[uint64]core.RecordID)
+	shown := make(map[uint64]core.RecordID, len(known))
+	wanted := known // as far as they may still come
 	err := look(ctx, open, known[0].Index, func(id core.RecordID) bool {
-		shown[id.Index] = id
+		for len(wanted) > 0 && wanted[0].Index < id.Index {
+			wanted = wanted[1:]
+		}
+		if len(wanted) > 0 && wanted[0].Index == id.Index {
+			shown[id.Index] = id
+		}
 		return id.Index < last.Index
 	})
 	if err != nil {

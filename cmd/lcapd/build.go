@@ -216,7 +216,7 @@ func (d *daemon) source(ctx context.Context, u config.Upstream) (upstream.Source
 	case config.DriverMemory:
 		return d.repeat(u)
 	}
-	return nil, usageError{fmt.Errorf("the driver %s is not in this version: use llog or workload", u.Driver)}
+	return nil, usageError{fmt.Errorf("the driver %s is not in this version of lcapd", u.Driver)}
 }
 
 // workload makes the log that a workload fills, or goes on with it.

@@ -122,5 +122,5 @@ func checkUpstream(u config.Upstream) error {
 		_, err = upstream.OpenLLog(u.Path, u.MDT, u.User, bell)
 		return errors.Join(err, bell.Close())
 	}
-	return fmt.Errorf("the driver %s is not in this version: use llog or workload", u.Driver)
+	return fmt.Errorf("the driver %s is not in this version of lcapd", u.Driver)
 }
