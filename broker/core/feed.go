@@ -236,6 +236,8 @@ func (c *Core) grant(f *feed) {
 	room := c.hasRoom()
 	if f != f.mdt.live {
 		room = room && f.bytes+bytes <= 4*c.cfg.Grant
+	} else {
+		room = room && !c.farAhead(f)
 	}
 	switch {
 	case room:
@@ -250,6 +252,22 @@ func (c *Core) grant(f *feed) {
 	}
 	c.emit(Grant{Reader: f.id, Bytes: bytes - f.granted})
 	c.setGranted(f, bytes)
+}
+
+// farAhead tells whether the live reading has read so much that no group has got yet that
+// it would leave no memory to groups which are a little behind the foremost one: each of
+// them would read on its own. Half of an MDT's share is theirs.
+func (c *Core) farAhead(f *feed) bool {
+	if len(f.mdt.tracks) < 2 || len(f.batches) == 0 {
+		return false
+	}
+	foremost := uint64(0)
+	for _, t := range f.mdt.tracks {
+		foremost = max(foremost, t.Low())
+	}
+	i := sort.Search(len(f.batches), func(i int) bool { return f.batches[i].To > foremost })
+	ahead := f.bytes / int64(len(f.batches)) * int64(len(f.batches)-i)
+	return ahead+c.cfg.Grant > max(4*c.cfg.Grant, c.cfg.Memory/2/int64(len(c.order)))
 }
 
 // setGranted sets what a reader may still deliver, and keeps the sum.
