@@ -13,15 +13,19 @@ import (
 )
 
 var (
-	crowdListeners = flag.Int("crowd.listeners", 1000, "listeners of TestCrowd; every other one does not read until the end")
-	crowdGroups    = flag.Int("crowd.groups", 64, "groups of TestCrowd, of one member each")
-	crowdRecords   = flag.Int("crowd.records", 150_000, "records that come meanwhile, 10,000 a second")
+	crowdListeners = flag.Int("crowd.listeners", 100, "listeners of TestCrowd; every other one does not read until the end")
+	crowdGroups    = flag.Int("crowd.groups", 16, "groups of TestCrowd, of one member each")
+	crowdRecords   = flag.Int("crowd.records", 100_000, "records that come meanwhile, 10,000 a second")
 )
 
 // crowdMemory is the limit that lcapd is given there, in bytes.
 const crowdMemory = 64 << 20
 
-// TestCrowd has many groups and listeners at once, half of which do not read. Each group gets
+// TestCrowd, at full size with
+//
+//	go test ./integration -run TestCrowd -v -args -crowd.listeners 1000 -crowd.groups 64
+//
+// has many groups and listeners at once, half of which do not read. Each group gets
 // everything, once; what a listener was not shown it is told exactly; the memory stays within
 // the limit and 64 KiB a connection.
 func TestCrowd(t *testing.T) {
