@@ -40,6 +40,7 @@ var (
 //   - a listener was shown, or told that it missed, every range, with exact counts;
 //   - no clear was illegal, and lcapd kept to its memory.
 func TestFaults(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	t.Logf("again with -faults.seed %d, as far as real processes allow", *faultsSeed)
 	s := newFaultSite(t)
 	s.startAll()

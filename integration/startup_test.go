@@ -43,7 +43,7 @@ func TestStartIsRefused(t *testing.T) {
 		{"no file", func(h *daemonHome) { remove(h, "lcapd.yaml") }, []string{"lcapd.yaml", "no such file", "--help"}},
 		{"a folder", func(h *daemonHome) { remove(h, "lcapd.yaml"); h.mkdir("lcapd.yaml") }, []string{"lcapd.yaml", "is a directory"}},
 		{"no upstream", func(h *daemonHome) { h.set("upstream", "") }, []string{"upstream", "lcapd config"}},
-		{"unknown driver", func(h *daemonHome) { h.set("upstream", "[{mdt: home-MDT0000, driver: magnetic}]") }, []string{"lcapd.yaml:", "upstream[0].driver", "magnetic", "device, llog, watch or workload"}},
+		{"unknown driver", func(h *daemonHome) { h.set("upstream", "[{mdt: home-MDT0000, driver: magnetic}]") }, []string{"lcapd.yaml:", "upstream[0].driver", "magnetic", "device, llog, memory, watch or workload"}},
 		{"no state", func(h *daemonHome) { remove(h, "state") }, []string{"DIR/state", "lcapd init -c"}},
 		{"an empty state directory", func(h *daemonHome) { remove(h, "state"); h.mkdir("state") }, []string{"DIR/state", "lcapd init -c"}},
 		{"a foreign state directory", func(h *daemonHome) { remove(h, "state"); h.mkdir("state"); h.write("state/photo.jpg", "x") }, []string{"DIR/state", "not an lcapd state"}},
