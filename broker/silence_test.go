@@ -61,8 +61,9 @@ func pack(t *testing.T, records []changelog.Fields) (packed []byte) {
 	return packed
 }
 
-// An MDT dies when the client has fetched records 101 to 110, and issues these indexes again.
-// They are read after the silence, and the new 111 follows them without a gap.
+// An MDT dies when the client has fetched records 101 to 110, and issues 106 to 110 again. They
+// are read after the silence, behind some that it has kept, and the new 111 follows them
+// without a gap, in one batch.
 func TestFetchedBeforeTheSilence(t *testing.T) {
 	f := &fetched{parts: make(chan []byte)}
 	s := newSiteWith(t, func(o *Options) { f.Source, o.MDTs[0].Source = o.MDTs[0].Source, f })
@@ -71,19 +72,21 @@ func TestFetchedBeforeTheSilence(t *testing.T) {
 	s.group("g", groups.ByMDT)
 	m := s.join("g", "m", 64)
 	old, issued := made(1, 110), made(1, 130)
-	for i := range issued[100:] {
-		issued[100+i].Target.Oid = 7777
+	for i := range issued[105:] {
+		issued[105+i].Target.Oid = 7777
 	}
 	f.parts <- pack(t, old[:100])
 	m.take(100)
 	s.eventually("the clear", func() bool { return log.cleared() == 100 })
 	log.rewrite(issued...)
 	<-time.After(silence + silence/10)
-	f.parts <- append(pack(t, old[100:]), pack(t, issued[110:])...) // one batch
+	f.parts <- pack(t, old[100:105])
+	m.take(5)
+	f.parts <- append(pack(t, old[105:]), pack(t, issued[110:])...)
 	var again []uint64
 	for len(again) == 0 || again[len(again)-1] < 130 {
 		d := m.next()
-		if cleared := log.cleared(); cleared > 100 && d.Epoch == 0 {
+		if cleared := log.cleared(); cleared > 105 && d.Epoch == 0 {
 			t.Fatalf("%d was cleared while nobody has seen all of it", cleared)
 		}
 		if d.Epoch == 1 {

@@ -131,7 +131,7 @@ func TestNewFileOnAFullDisk(t *testing.T) {
 	check(t, s.Write(fullUpdate(10, 3, 5)))
 	want, copied := mustLoad(t, s), backup(t, s)
 	check(t, s.Close())
-	later := schema{version: 2, upgrades: map[uint32]upgrade{1: renaming}}
+	later := schema{version: next, upgrades: map[uint32]upgrade{schemaVersion: renaming}}
 	for room := int64(0); room < 40<<10; room += pageSize {
 		ballast := occupy(t, dir, room)
 		other := filepath.Join(dir, "other")

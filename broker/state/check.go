@@ -85,9 +85,6 @@ func checkRecent(r Recent) error {
 }
 
 func checkTrack(t Track) error {
-	if t.AtMark.Index > t.Mark {
-		return invalid("group %s, MDT %s: the record at the mark, %d, is above it, %d", t.Group, t.MDT, t.AtMark.Index, t.Mark)
-	}
 	for _, x := range t.Missed {
 		if x.From >= x.To || x.Epoch > t.Epoch {
 			return invalid("group %s, MDT %s: (%d,%d] of epoch %d cannot be missing in epoch %d", t.Group, t.MDT, x.From, x.To, x.Epoch, t.Epoch)

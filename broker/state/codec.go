@@ -14,7 +14,7 @@ import (
 	"github.com/lcapd/lcapd/groups"
 )
 
-// How the values of schema 1 look. What changes all the time is packed, in little
+// How the values of schema 2 look. What changes all the time is packed, in little
 // endian; what an operator makes is JSON. A change of any of this needs a new
 // schemaVersion and an upgrade.
 
@@ -22,7 +22,7 @@ import (
 const (
 	recordSize = 36
 	mdtSize    = 4 + 8 + 8
-	trackSize  = 4 + 3*8 + recordSize // and behind it, if there are any, since and missed
+	trackSize  = 4 + 4*8 // and behind it what was missed
 	missedSize = 4 + 3*8 + 1
 )
 
@@ -163,10 +163,6 @@ func encodeTrack(t Track) []byte {
 	b = le.AppendUint64(b, t.Mark)
 	b = le.AppendUint64(b, t.Ceiling)
 	b = le.AppendUint64(b, t.Start)
-	b = appendRecordID(b, t.AtMark)
-	if t.Since.IsZero() && len(t.Missed) == 0 {
-		return b // as it is for most
-	}
 	b = appendTime(b, t.Since)
 	for _, x := range t.Missed {
 		b = le.AppendUint32(b, x.Epoch)
@@ -197,19 +193,19 @@ func timeOf(b []byte) time.Time {
 }
 
 func decodeTrack(group, mdt string, b []byte) (Track, error) {
-	if more := len(b) - trackSize; more != 0 && (more < 8 || (more-8)%missedSize != 0) {
+	if len(b) < trackSize || (len(b)-trackSize)%missedSize != 0 {
 		return Track{}, fmt.Errorf("%d bytes are not a track", len(b))
 	}
 	t := Track{
 		Group: group, MDT: mdt,
 		Epoch: le.Uint32(b), Mark: le.Uint64(b[4:]), Ceiling: le.Uint64(b[12:]), Start: le.Uint64(b[20:]),
-		AtMark: recordID(b[28:]),
+		Since: timeOf(b[28:]),
 	}
-	if b = b[trackSize:]; len(b) > 0 {
-		t.Since, b = timeOf(b), b[8:]
-	}
-	for ; len(b) > 0; b = b[missedSize:] {
-		t.Missed = append(t.Missed, Missed{Epoch: le.Uint32(b), From: le.Uint64(b[4:]), To: le.Uint64(b[12:]), At: timeOf(b[20:]), Told: b[28] != 0})
+	for b = b[trackSize:]; len(b) > 0; b = b[missedSize:] {
+		if b[28] > 1 {
+			return Track{}, fmt.Errorf("%d is neither told nor not told", b[28])
+		}
+		t.Missed = append(t.Missed, Missed{Epoch: le.Uint32(b), From: le.Uint64(b[4:]), To: le.Uint64(b[12:]), At: timeOf(b[20:]), Told: b[28] == 1})
 	}
 	return t, checkTrack(t)
 }

@@ -20,7 +20,7 @@ import (
 func smallFile(t testing.TB) ([]byte, Snapshot) {
 	t.Helper()
 	s := newStore(t, 3)
-	u := fullUpdate(15, 3, 100)
+	u := fullUpdate(20, 3, 100)
 	u.Recent = u.Recent[:1]
 	u.Recent[0].Records = u.Recent[0].Records[:3]
 	check(t, s.Write(u))
@@ -139,7 +139,7 @@ func checkUsable(t *testing.T, dir string, file []byte, want Snapshot) {
 	checkEqual(t, "content", mustLoad(t, s), want)
 	m := newModel(want)
 	for mark := range uint64(3) {
-		u := fullUpdate(15, 3, 200+mark)
+		u := fullUpdate(20, 3, 200+mark)
 		check(t, s.Write(u))
 		m.apply(u)
 	}
@@ -276,7 +276,7 @@ func TestValueMakesNoSense(t *testing.T) {
 		{place{bucketGroups, "g"}, `{"distribution":"best","start":"latest","created":"2026-01-01T00:00:00Z"}`},
 		{place{bucketGroups, "g"}, `{"distribution":"mdt","start":"never","created":"2026-01-01T00:00:00Z"}`},
 		{trackKey("g", "m"), "short"},
-		{trackKey("g", "m"), string(encodeTrack(Track{AtMark: RecordID{Index: 1}}))},
+		{trackKey("g", "m"), string(encodeTrack(Track{Missed: []Missed{{From: 2, To: 1}}}))},
 	} {
 		s := newStore(t, 3)
 		d := newDraft(s.content)

@@ -53,7 +53,7 @@ func encodeOne(all Snapshot, p place) ([]byte, error) {
 }
 
 func fuzzContent(f *testing.F) content {
-	file, err := os.Open("testdata/v1.db")
+	file, err := os.Open(golden)
 	check(f, err)
 	defer file.Close()
 	found, err := readState(file, 1<<30, thisSchema())
@@ -64,16 +64,16 @@ func fuzzContent(f *testing.F) content {
 // FuzzFile reads a state file with any changes: it is refused with a reason, or bolt
 // can work with it. A change is three bytes: where, in two, and what is there.
 func FuzzFile(f *testing.F) {
-	golden, err := os.ReadFile("testdata/v1.db")
+	good, err := os.ReadFile(golden)
 	check(f, err)
 	f.Add([]byte{})
-	for at := 0; at < len(golden); at += 61 {
-		f.Add([]byte{byte(at >> 8), byte(at), golden[at] ^ 1, byte(at >> 8), byte(at + 1), 255})
+	for at := 0; at < len(good); at += 61 {
+		f.Add([]byte{byte(at >> 8), byte(at), good[at] ^ 1, byte(at >> 8), byte(at + 1), 255})
 	}
 	dir := f.TempDir()
 	path := filepath.Join(dir, fileName)
 	f.Fuzz(func(t *testing.T, changes []byte) {
-		file := bytes.Clone(golden)
+		file := bytes.Clone(good)
 		for ; len(changes) >= 3; changes = changes[3:] {
 			file[(int(changes[0])<<8|int(changes[1]))%len(file)] = changes[2]
 		}

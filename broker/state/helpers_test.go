@@ -97,7 +97,7 @@ func testRecord(index uint64) RecordID {
 func testTrack(group, mdt int, mark uint64) Track {
 	return Track{
 		Group: groupName(group), MDT: mdtName(mdt), Epoch: 1,
-		Mark: mark, Ceiling: mark + 1000, Start: 3, AtMark: testRecord(mark),
+		Mark: mark, Ceiling: mark + 1000, Start: 3,
 	}
 }
 

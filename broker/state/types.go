@@ -102,8 +102,6 @@ type Track struct {
 	Ceiling uint64
 	// Start is the mark that the group started with.
 	Start uint64
-	// AtMark is the newest record at or below the mark, if it is known.
-	AtMark RecordID
 	// Since is since when nothing was acknowledged although something waited, as the mark was
 	// written; zero if nothing waited.
 	Since time.Time

@@ -4,7 +4,7 @@ import "fmt"
 
 // schemaVersion is the version of what is stored and how. It rises with every
 // change of the buckets, keys or values, together with an upgrade to it.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // upgrade brings the values of one version to the next. It is pure: the file is
 // written anew afterwards, in one step. The version itself is none of its business.
@@ -17,7 +17,24 @@ type schema struct {
 }
 
 // thisSchema is what this lcapd reads and writes.
-func thisSchema() schema { return schema{version: schemaVersion} }
+func thisSchema() schema {
+	return schema{version: schemaVersion, upgrades: map[uint32]upgrade{1: sinceForTracks}}
+}
+
+// sinceForTracks is the way from 1 to 2: where schema 1 had the identity of the record at the
+// mark, which nobody asked for, a track says since when it stands still.
+func sinceForTracks(d *draft) error {
+	const common, recordAtMark = 4 + 3*8, recordSize
+	for _, key := range d.keys(bucketTracks, "") {
+		at := place{bucketTracks, key}
+		body, _ := d.get(at)
+		if err := wantSize(body, common+recordAtMark); err != nil {
+			return fmt.Errorf("%v: %w", at, err)
+		}
+		d.put(at, append(body[:common:common], make([]byte, 8)...))
+	}
+	return nil
+}
 
 // knows tells whether a file of the given version can be used.
 func (s schema) knows(version uint32) error {

@@ -7,6 +7,9 @@ import (
 	"testing"
 )
 
+// next is the version after the one of this lcapd.
+const next = schemaVersion + 1
+
 // pausing is an upgrade to a version in which all groups are paused.
 func pausing(d *draft) error {
 	for _, name := range d.keys(bucketGroups, "") {
@@ -53,8 +56,8 @@ func TestUpgrade(t *testing.T) {
 	check(t, s.Write(fullUpdate(3, 2, 100)))
 	want := mustLoad(t, s)
 	check(t, s.Close())
-	third := schema{version: 3, upgrades: map[uint32]upgrade{1: pausing, 2: renaming}}
-	s = openAs(t, s.dir, third)
+	later := schema{version: next + 1, upgrades: map[uint32]upgrade{schemaVersion: pausing, next: renaming}}
+	s = openAs(t, s.dir, later)
 	want.Identity.FileSystem += "!"
 	for i := range want.Groups {
 		want.Groups[i].Paused = true
@@ -63,16 +66,16 @@ func TestUpgrade(t *testing.T) {
 	check(t, s.Write(Update{Tracks: []Track{testTrack(1, 1, 101)}}))
 	want.Tracks[3] = testTrack(1, 1, 101)
 	check(t, s.Close())
-	s = openAs(t, s.dir, third) // upgraded once only
+	s = openAs(t, s.dir, later) // upgraded once only
 	checkEqual(t, "content after opening again", mustLoad(t, s), want)
 	checkBolt(t, s)
 	check(t, s.Close())
 
 	_, err := Open(s.dir)
 	checkIs(t, err, ErrVersion)
-	checkSays(t, err, s.dir, "3", "knows 1 at most", "newer lcapd", "state.db.v1")
+	checkSays(t, err, s.dir, "4", "knows 2 at most", "newer lcapd", "state.db.v2")
 	// Which is where this one finds it.
-	check(t, os.Rename(filepath.Join(s.dir, "state.db.v1"), filepath.Join(s.dir, fileName)))
+	check(t, os.Rename(filepath.Join(s.dir, "state.db.v2"), filepath.Join(s.dir, fileName)))
 	checkEqual(t, "file system", mustLoad(t, mustOpen(t, s.dir)).Identity.FileSystem, "lustre")
 }
 
@@ -87,15 +90,15 @@ func TestUpgradeFails(t *testing.T) {
 		want     error
 		says     string
 	}{
-		{nil, ErrVersion, "no way there from 1"},
-		{map[uint32]upgrade{1: pausing}, ErrVersion, "no way there from 2"},
-		{map[uint32]upgrade{1: pausing, 2: func(*draft) error { return broken }}, broken, "upgrade"},
-		{map[uint32]upgrade{1: pausing, 2: func(d *draft) error {
+		{nil, ErrVersion, "no way there from 2"},
+		{map[uint32]upgrade{schemaVersion: pausing}, ErrVersion, "no way there from 3"},
+		{map[uint32]upgrade{schemaVersion: pausing, next: func(*draft) error { return broken }}, broken, "upgrade"},
+		{map[uint32]upgrade{schemaVersion: pausing, next: func(d *draft) error {
 			d.put(atIdentity, []byte("nonsense"))
 			return nil
 		}}, ErrDamaged, "identity"},
 	} {
-		_, err := open(s.dir, schema{version: 3, upgrades: tt.upgrades})
+		_, err := open(s.dir, schema{version: next + 1, upgrades: tt.upgrades})
 		checkIs(t, err, tt.want)
 		checkSays(t, err, s.dir, tt.says)
 		checkEqual(t, "files", names(s.dir), "state.db state.lock ")
@@ -107,7 +110,7 @@ func TestUpgradeFails(t *testing.T) {
 func TestNewerVersion(t *testing.T) {
 	s := newStore(t, 2)
 	check(t, s.bolt.transact([]change{
-		{atVersion, seal(atVersion, encodeVersion(2))},
+		{atVersion, seal(atVersion, encodeVersion(next))},
 		{atIdentity, []byte("?")},
 		{place{"new", "key"}, []byte("?")},
 	}, sum{}))

@@ -55,7 +55,7 @@ func TestWriteRefuses(t *testing.T) {
 		want   error
 		says   string
 	}{
-		{"mark", Update{Tracks: track(func(t *Track) { t.Mark = 99; t.AtMark = RecordID{} })}, ErrBackwards, "mark 100 → 99"},
+		{"mark", Update{Tracks: track(func(t *Track) { t.Mark = 99 })}, ErrBackwards, "mark 100 → 99"},
 		{"ceiling", Update{Tracks: track(func(t *Track) { t.Ceiling-- })}, ErrBackwards, "ceiling 1100 → 1099"},
 		{"ceiling, seek", Update{Seeks: track(func(t *Track) { t.Ceiling-- })}, ErrBackwards, "ceiling"},
 		{"epoch of a track", Update{Tracks: track(func(t *Track) { t.Epoch = 1; t.Mark = 200 })}, ErrBackwards, "epoch 2 → 1"},
@@ -66,12 +66,11 @@ func TestWriteRefuses(t *testing.T) {
 			track(func(t *Track) { t.Mark = 150 }), track(func(t *Track) { t.Mark = 149 })...)}, ErrBackwards, "150 → 149"},
 
 		{"clear above a mark", mdt(func(m *MDT) { m.Cleared = 101 }), ErrInvalid, "the mark 100 is below the last clear, 101"},
-		{"seek below the clear", Update{Seeks: track(func(t *Track) { t.Mark = 79; t.AtMark = RecordID{} })}, ErrInvalid, "below the last clear, 80"},
+		{"seek below the clear", Update{Seeks: track(func(t *Track) { t.Mark = 79 })}, ErrInvalid, "below the last clear, 80"},
 		{"new group below the clear", Update{
-			Groups: []Group{testGroup(7)}, Tracks: track(func(t *Track) { t.Group = groupName(7); t.Mark = 0; t.AtMark = RecordID{} }),
+			Groups: []Group{testGroup(7)}, Tracks: track(func(t *Track) { t.Group = groupName(7); t.Mark = 0 }),
 		}, ErrInvalid, "below the last clear, 80"},
 
-		{"record above the mark", Update{Tracks: track(func(t *Track) { t.AtMark.Index = 101 })}, ErrInvalid, "101"},
 		{"unknown group", Update{Tracks: track(func(t *Track) { t.Group = "nobody" })}, ErrInvalid, "nobody"},
 		{"unknown MDT", Update{Tracks: track(func(t *Track) { t.MDT = "nothing" })}, ErrInvalid, "nothing"},
 		{"unknown MDT", mdt(func(m *MDT) { m.Name = "nothing" }), ErrInvalid, "nothing"},
@@ -122,7 +121,7 @@ func TestWriteAllows(t *testing.T) {
 	}{
 		{"nothing", Update{}},
 		{"the same again", base()},
-		{"seek back", Update{Seeks: track(func(t *Track) { t.Mark = 80; t.AtMark = RecordID{} })}},
+		{"seek back", Update{Seeks: track(func(t *Track) { t.Mark = 80 })}},
 		{"seek forth", Update{Seeks: track(func(t *Track) { t.Mark = 5000 })}},
 		{"mark above the ceiling", Update{Tracks: track(func(t *Track) { t.Mark = 5000 })}}, // what is filtered is never handed out
 		{"a new epoch", Update{Tracks: track(func(t *Track) { *t = Track{Group: t.Group, MDT: t.MDT, Epoch: 3, Mark: 4} })}},
@@ -139,7 +138,7 @@ func TestWriteAllows(t *testing.T) {
 		{"delete and create", Update{
 			Deleted: []string{groupName(0)},
 			Groups:  []Group{{Name: groupName(0), Start: Latest, Created: testTime.AddDate(1, 0, 0)}},
-			Tracks:  track(func(t *Track) { t.Mark, t.Ceiling, t.AtMark = 90, 90, RecordID{} }),
+			Tracks:  track(func(t *Track) { t.Mark, t.Ceiling = 90, 90 }),
 		}},
 		{"remove an MDT", Update{Removed: []string{mdtName(0)}}},
 		{"remove an MDT and add it again", Update{Removed: []string{mdtName(0)}, MDTs: []MDT{{Name: mdtName(0)}}, Tracks: track(func(t *Track) {
@@ -164,9 +163,9 @@ func TestWriteAllows(t *testing.T) {
 func TestSeekIsOnce(t *testing.T) {
 	s := newStore(t, 2)
 	check(t, s.Write(base()))
-	check(t, s.Write(Update{Seeks: track(func(t *Track) { t.Mark = 90; t.AtMark = RecordID{} })}))
-	checkIs(t, s.Write(Update{Tracks: track(func(t *Track) { t.Mark = 89; t.AtMark = RecordID{} })}), ErrBackwards)
-	check(t, s.Write(Update{Tracks: track(func(t *Track) { t.Mark = 91; t.AtMark = RecordID{} })}))
+	check(t, s.Write(Update{Seeks: track(func(t *Track) { t.Mark = 90 })}))
+	checkIs(t, s.Write(Update{Tracks: track(func(t *Track) { t.Mark = 89 })}), ErrBackwards)
+	check(t, s.Write(Update{Tracks: track(func(t *Track) { t.Mark = 91 })}))
 }
 
 // What does not change is not written.
