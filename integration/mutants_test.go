@@ -15,7 +15,8 @@ import (
 const mutantSeeds = 2000
 
 // TestMutants puts plausible bugs into groups and the broker's core, one at a time, and
-// demands that a simulation finds each: else a green simulation says little. The bugs are
+// demands that a simulation finds each: else a green simulation says little. Those that need what is
+// too rare for so few seeds, or that only cost speed, another test of the room finds. The bugs are
 // the patches in mutants/; those named core-* and late-* are for the simulation of the
 // core, which ends at the first seed that fails. They are applied to copies in memory; who
 // changes the code under one of them has to mend the patch, with its first line in mind,
@@ -46,23 +47,32 @@ func TestMutants(t *testing.T) {
 var (
 	seedsFailed = regexp.MustCompile(`(\d+ of \d+ seeds) failed`)
 	firstFailed = regexp.MustCompile(`(seed \d+) fails first: .*`)
+	testFailed  = regexp.MustCompile(`--- FAIL: (Test\w+) `)
 )
 
-// testMutant runs a simulation with a patch, and expects its last line.
-func testMutant(t *testing.T, patch, simulation, flag string, ends *regexp.Regexp) {
+// testMutant runs a simulation with a patch, and expects its last line; else another test that
+// fails.
+func testMutant(t *testing.T, patch, room, flag string, ends *regexp.Regexp) {
 	overlay, err := patchOverlay(patch, t.TempDir())
 	if err != nil {
 		t.Fatalf("the patch does not fit any more: %v", err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-count=1", "-timeout=10m",
-		simulation, "-run=^TestSimulation$", "-args", flag, fmt.Sprint("-seeds=", mutantSeeds))
-	cmd.Dir = ".."
-	out, err := cmd.CombinedOutput()
-	found := ends.FindSubmatch(out)
+	out, found := failure(t, ends, overlay, room, "-run=^TestSimulation$", "-args", flag, fmt.Sprint("-seeds=", mutantSeeds))
 	if found == nil {
-		t.Fatalf("no seed of %d finds this bug, or the patch does not compile (%v):\n%s\n%s", mutantSeeds, err, patch, out)
+		out, found = failure(t, testFailed, overlay, room, "-skip=^TestSimulation$")
+	}
+	if found == nil {
+		t.Fatalf("no seed of %d finds this bug and no other test, or the patch does not compile:\n%s\n%s", mutantSeeds, patch, out)
 	}
 	t.Logf("%s: %s (%s)", strings.SplitN(patch, "\n", 2)[0], found[1], found[0])
+}
+
+// failure runs tests of a room with an overlay, and finds how they fail.
+func failure(t *testing.T, how *regexp.Regexp, overlay, room string, args ...string) (out []byte, found [][]byte) {
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-timeout=10m", room}, args...)...)
+	cmd.Dir = ".."
+	out, _ = cmd.CombinedOutput()
+	return out, how.FindSubmatch(out)
 }
 
 // patchOverlay writes the patched files to dir, and a file for go's -overlay flag that

@@ -1,0 +1,228 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/lcapd/lcapd/groups"
+)
+
+// desk is a core with one MDT, whose outputs are looked at one by one. The disk
+// and the MDT do what they are told.
+type desk struct {
+	t    *testing.T
+	core *Core
+	now  time.Time
+	out  []Output // since they were looked at last
+	live ReaderID
+	got  map[Peer][]Deliver // not acknowledged
+}
+
+// newDesk returns a desk with groups that start at 0.
+func newDesk(t *testing.T, cfg Config, names ...string) *desk {
+	d := &desk{t: t, now: time.Unix(1000, 0), got: make(map[Peer][]Deliver)}
+	st := State{MDTs: []MDTState{{}}}
+	for _, name := range names {
+		st.Groups = append(st.Groups, GroupState{Config: groups.Config{Name: name, Distribution: groups.RoundRobin, InFlight: 1 << 40, Lease: time.Hour}})
+	}
+	d.core = New(cfg, st, d.now)
+	d.work()
+	d.live = d.opened()[0].Reader
+	return d
+}
+
+// work has the core do what it can, and the disk what it is told.
+func (d *desk) work() {
+	for more := true; more; {
+		more = d.core.Work(1)
+		for _, o := range d.core.Outputs() {
+			d.out = append(d.out, o)
+			switch o := o.(type) {
+			case Persist:
+				d.core.Step(Persisted{Seq: o.Seq})
+				more = true
+			case Clear:
+				d.core.Step(Cleared{Index: o.Index})
+			case Deliver:
+				d.got[o.Member] = append(d.got[o.Member], o)
+				d.core.Step(Sent{Peer: o.Member, Batch: o.Batch})
+			}
+		}
+	}
+}
+
+func (d *desk) step(ev Event) {
+	d.core.Step(ev)
+	d.work()
+}
+
+// after lets time pass.
+func (d *desk) after(x time.Duration) {
+	d.now = d.now.Add(x)
+	d.step(Tick{Now: d.now})
+}
+
+// join adds a member that takes some batches.
+func (d *desk) join(id Peer, group string, batches int) {
+	d.step(Join{Peer: id, Group: group, Name: fmt.Sprint("m", id), Session: "s"})
+	d.step(Credit{Peer: id, Batches: batches, Bytes: 1 << 40})
+}
+
+// ackAll has a member acknowledge what it got, and take as much again.
+func (d *desk) ackAll(id Peer) {
+	got := d.got[id]
+	d.got[id] = nil
+	for _, x := range got {
+		d.step(Ack{Peer: id, Lease: x.Lease, UpTo: x.To})
+		d.step(Credit{Peer: id, Batches: 1, Bytes: x.Batch.Bytes()})
+	}
+}
+
+// read has a reader deliver a batch in which all records are there but those in holes.
+func (d *desk) read(id ReaderID, from, to uint64, holes ...Range) {
+	d.step(BatchRead{Reader: id, Batch: deskBatch(from, to, holes...)})
+}
+
+func deskBatch(from, to uint64, holes ...Range) *Batch {
+	count := int(to - from)
+	for _, h := range holes {
+		count -= int(h.To - h.From)
+	}
+	return &Batch{From: from, To: to, Count: count, Records: make([]byte, 1000*count), Holes: holes}
+}
+
+// look forgets the outputs and returns those of a kind.
+func look[O Output](d *desk) (found []O) {
+	for _, o := range d.out {
+		if o, ok := o.(O); ok {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+func (d *desk) forget() { d.out = nil }
+
+func (d *desk) opened() []OpenReader { return look[OpenReader](d) }
+
+// foundInHole answers the second look at a hole: it has one record, at its end or before.
+func (d *desk) foundInHole(hole Range, at uint64) {
+	late := groups.LateRecord{Index: at}
+	d.step(HoleChecked{Hole: hole, Found: []*Batch{deskBatch(hole.From, at, Range{hole.From, at - 1})}, Late: []groups.LateRecord{late}})
+}
+
+// What is left of a hole in which a record appeared is looked at again, and nothing above it is
+// cleared before.
+func TestRestOfAHole(t *testing.T) {
+	d := newDesk(t, DefaultConfig, "g")
+	d.join(1, "g", 10)
+	d.read(d.live, 0, 20, Range{5, 8})
+	d.ackAll(1)
+	d.after(DefaultConfig.HoleDelay)
+	if asked := look[CheckHole](d); len(asked) != 1 || asked[0].Hole != (Range{5, 8}) {
+		t.Fatalf("asked for %v", asked)
+	}
+	d.foundInHole(Range{5, 8}, 7)
+	d.ackAll(1) // the late one
+	d.forget()
+	d.after(DefaultConfig.HoleDelay)
+	d.after(DefaultConfig.ClearEvery)
+	asked := look[CheckHole](d)
+	if !slices.ContainsFunc(asked, func(x CheckHole) bool { return x.Hole == (Range{7, 8}) }) {
+		t.Errorf("asked again for %v", asked)
+	}
+	for _, k := range look[Clear](d) {
+		if k.Index > 7 {
+			t.Errorf("%d was cleared", k.Index)
+		}
+	}
+	for _, x := range asked {
+		d.step(HoleChecked{Hole: x.Hole})
+	}
+	d.after(DefaultConfig.ClearEvery)
+	d.after(DefaultConfig.ClearEvery)
+	if cleared := look[Clear](d); len(cleared) == 0 || cleared[len(cleared)-1].Index != 20 {
+		t.Errorf("cleared %v, want 20", cleared)
+	}
+}
+
+// A catch-up that was opened before a late record was found may have passed its place: it
+// ends, and who read there reads again.
+func TestLateRecordEndsCatchUps(t *testing.T) {
+	cfg := DefaultConfig
+	cfg.Memory, cfg.Grant = 1, 1
+	d := newDesk(t, cfg, "ahead", "behind")
+	d.join(1, "ahead", 10)
+	d.read(d.live, 0, 20, Range{5, 8})
+	d.ackAll(1)
+	d.read(d.live, 20, 40) // there is no memory for both
+	d.forget()
+	d.join(2, "behind", 10)
+	opened := d.opened()
+	if len(opened) != 1 || opened[0].From != 0 {
+		t.Fatalf("opened %+v", opened)
+	}
+	d.after(cfg.HoleDelay)
+	d.forget()
+	d.foundInHole(Range{5, 8}, 7)
+	if closed := look[CloseReader](d); len(closed) != 1 || closed[0].Reader != opened[0].Reader {
+		t.Errorf("closed %v", closed)
+	}
+	again := d.opened()
+	if len(again) != 1 || again[0].From != 0 {
+		t.Fatalf("opened again %+v", again)
+	}
+	d.read(opened[0].Reader, 0, 20, Range{5, 8}) // what it had on its way is ignored
+	if got := d.got[2]; len(got) != 0 {
+		t.Errorf("delivered %v", got)
+	}
+	d.read(again[0].Reader, 0, 20, Range{5, 6}, Range{7, 8})
+	if got := d.got[2]; len(got) == 0 || got[0].Batch.Count != 18 {
+		t.Errorf("delivered %v", got)
+	}
+}
+
+// A group that is a little behind the foremost one finds in memory what it needs: the reading does
+// not fill it with what nobody has got yet.
+func TestALittleBehind(t *testing.T) {
+	const batch, behind = 1000 * 10, 20
+	cfg := DefaultConfig
+	cfg.Memory, cfg.Grant = 100*(batch+700), 4*batch
+	d := newDesk(t, cfg, "ahead", "behind")
+	end := uint64(0)
+	granted := map[ReaderID]int64{}
+	read := func() {
+		for _, g := range look[Grant](d) {
+			granted[g.Reader] += g.Bytes
+		}
+		for d.forget(); granted[d.live] > 0; d.forget() {
+			b := deskBatch(end, end+10)
+			granted[d.live] -= b.Weight()
+			end = b.To
+			d.step(BatchRead{Reader: d.live, Batch: b})
+			for _, g := range look[Grant](d) {
+				granted[g.Reader] += g.Bytes
+			}
+			if o := d.opened(); len(o) > 0 {
+				t.Fatalf("at %d the MDT is read another time: %+v", end, o)
+			}
+		}
+	}
+	d.join(1, "ahead", 1)
+	for round := range 500 {
+		read()
+		d.ackAll(1)
+		if round == behind {
+			d.join(2, "behind", 1)
+		}
+		d.ackAll(2)
+		if o := d.opened(); len(o) > 0 {
+			t.Fatalf("in round %d the MDT is read another time: %+v", round, o)
+		}
+	}
+	if end < 10*500 {
+		t.Errorf("only %d were read", end)
+	}
+}
