@@ -64,9 +64,14 @@ type cutter struct {
 const cutters = 4
 
 // deliver has a delivery cut out and passed on. All of a batch needs no cutting, but
-// must not overtake what does.
+// must not overtake what does. A member may have been sent away since the core decided.
 func (l *loop) deliver(d core.Deliver) {
-	c := l.cutterOf(d)
+	p := l.peers[d.Member]
+	if p == nil {
+		l.core.Step(core.Sent{Peer: d.Member, Batch: d.Batch})
+		return
+	}
+	c := l.cutterOf(p.group, d.MDT)
 	switch {
 	case c.busy:
 		c.queue = append(c.queue, d)
@@ -78,9 +83,9 @@ func (l *loop) deliver(d core.Deliver) {
 	}
 }
 
-func (l *loop) cutterOf(d core.Deliver) *cutter {
-	n := uint32(d.MDT)
-	for _, c := range l.peers[d.Member].group {
+func (l *loop) cutterOf(group string, mdt groups.MDT) *cutter {
+	n := uint32(mdt)
+	for _, c := range group {
 		n = n*31 + uint32(c)
 	}
 	return l.cutters[n%cutters]

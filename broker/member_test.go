@@ -178,11 +178,16 @@ func (f full) Ended(reason error)          { f.ended <- reason.Error() }
 func TestPeerWithoutRoomIsSentAway(t *testing.T) {
 	s := newSite(t)
 	s.group("g", groups.ByMDT)
+	s.group("first", groups.ByMDT)
+	first := s.join("first", "m", 8)
+	for i := range uint64(10) { // as many batches, which are all handed out at once
+		s.logs[firstMDT].grow(10 * (i + 1))
+		first.take(10)
+	}
 	f := full{make(chan string, 1)}
 	m, err := s.b.Join(s.ctx, JoinOptions{Group: "g", Name: "m", Session: "s"}, f)
 	must(t, err)
 	must(t, m.Credit(s.ctx, 8, 1<<20))
-	s.logs[firstMDT].grow(100)
 	<-f.ended
 	must(t, m.Leave()) // of no consequence
 	other := s.join("g", "m", 8)

@@ -200,9 +200,16 @@ func (s *faultSite) failProcess() {
 	}
 }
 
+// killAndStart waits for an lcapd until it answers: what fails as it starts it refuses rightly.
 func (s *faultSite) killAndStart(name string) func() {
 	s.kill(name)
 	s.start(name)
+	if name == "lcapd" {
+		eventually(s.t, "lcapd, which was started again", func() bool {
+			s.mustRun()
+			return exec.Command(s.dir+"/lcapcli", "-s", s.addr, "status").Run() == nil
+		})
+	}
 	return nil
 }
 
