@@ -141,7 +141,7 @@ func TestMistakes(t *testing.T) {
 func TestNoFile(t *testing.T) {
 	_, err := config.Load(filepath.Join(t.TempDir(), "lcapd.yaml"))
 	var all *config.Errors
-	if !errors.As(err, &all) || len(all.Problems) != 1 || !strings.Contains(err.Error(), "no such file or directory: see") {
+	if !errors.As(err, &all) || len(all.Problems) != 1 || !strings.Contains(err.Error(), "no such file or directory: make one: lcapd config >") {
 		t.Fatalf("got %v", err)
 	}
 }

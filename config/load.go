@@ -16,7 +16,7 @@ func Load(file string) (*Config, error) {
 	if err != nil {
 		remedy := "check name and permissions"
 		if errors.Is(err, fs.ErrNotExist) {
-			remedy = "see 'lcapd --help' for how to make one"
+			remedy = "make one: lcapd config >" + file
 		}
 		return nil, &Errors{[]Problem{{File: file, Value: cause(err), Allowed: remedy}}}
 	}

@@ -40,7 +40,7 @@ func TestStartIsRefused(t *testing.T) {
 		spoil func(h *daemonHome) // a good home with a state
 		words []string            // that must be said, DIR is the home
 	}{
-		{"no file", func(h *daemonHome) { remove(h, "lcapd.yaml") }, []string{"lcapd.yaml", "no such file", "--help"}},
+		{"no file", func(h *daemonHome) { remove(h, "lcapd.yaml") }, []string{"lcapd.yaml", "no such file", "lcapd config >"}},
 		{"a folder", func(h *daemonHome) { remove(h, "lcapd.yaml"); h.mkdir("lcapd.yaml") }, []string{"lcapd.yaml", "is a directory"}},
 		{"no upstream", func(h *daemonHome) { h.set("upstream", "") }, []string{"upstream", "lcapd config"}},
 		{"unknown driver", func(h *daemonHome) { h.set("upstream", "[{mdt: home-MDT0000, driver: magnetic}]") }, []string{"lcapd.yaml:", "upstream[0].driver", "magnetic", "device, llog, memory, watch or workload"}},

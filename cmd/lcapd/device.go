@@ -21,7 +21,7 @@ func deviceSource(cfg *config.Config, u config.Upstream) (*device.Source, error)
 			return nil, err
 		}
 	}
-	return device.New(device.Options{Dir: cfg.DeviceDir, MDT: u.MDT, User: u.User, Version: version, Users: u.ChangelogUsers})
+	return device.New(device.Options{Dir: cfg.DeviceDir, DirKey: "device_dir", MDT: u.MDT, User: u.User, Version: version, Users: u.ChangelogUsers})
 }
 
 // checkPatience is how long an MDS may take to show a record.

@@ -79,7 +79,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	var bad *config.Errors
 	if errors.As(err, &bad) {
-		fmt.Fprintln(stderr, bad) // one line for each mistake
+		for _, p := range bad.Problems {
+			if p.Line == 0 && p.Key == "" { // the file cannot be read: no line of it is meant
+				fmt.Fprint(stderr, "lcapd: ")
+			}
+			fmt.Fprintln(stderr, p)
+		}
 		return exitUsage
 	}
 	fmt.Fprintf(stderr, "lcapd: %s\n", oneLine(err))

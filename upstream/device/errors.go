@@ -80,7 +80,11 @@ var (
 func (s *Source) failOpen(op string, errno error) error {
 	switch errno {
 	case syscall.ENOENT, syscall.ENOTDIR, syscall.ENXIO, syscall.ENODEV:
-		return &Error{Path: s.path, Op: op, Err: ErrAbsent, Remedy: "mount the file system on this node, or change device_dir"}
+		remedy := "mount the file system on this node, or name another MDT"
+		if s.opts.DirKey != "" {
+			remedy = "mount the file system on this node, or change " + s.opts.DirKey
+		}
+		return &Error{Path: s.path, Op: op, Err: ErrAbsent, Remedy: remedy}
 	}
 	return s.fail(op, errno, openRemedies)
 }

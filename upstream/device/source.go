@@ -37,6 +37,9 @@ type Options struct {
 	// Again is how soon a reader looks again where a device cannot be followed; zero for
 	// [DefaultAgain].
 	Again time.Duration
+	// DirKey is how Dir is set, for who is told that there is no device: device_dir. Empty
+	// where the user named the device.
+	DirKey string
 	// Users is a file changelog_users of the MDT, if there is one to be seen: each clear
 	// makes sure then that the user is still the one meant. Ids are used again (ABI 10.1).
 	Users string

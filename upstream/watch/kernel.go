@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -280,8 +281,11 @@ func Check(path string) error {
 // resolve returns the path of a directory without symbolic links.
 func resolve(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return "", fmt.Errorf("watch %s: %w", path, err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("watch %s: %w; make it, or name a directory that is there", path, unix.ENOENT)
+	case err != nil:
+		return "", fmt.Errorf("watch %s: %w; give the path of a directory that may be read", path, err)
 	}
 	return filepath.Abs(real)
 }
