@@ -219,6 +219,18 @@ func (g *Group) hear(m *member, now time.Time) {
 	g.heard.MoveToBack(m.place)
 }
 
+// Excuse has a time count for nobody in which nobody could be heard, as the broker itself stood
+// still: signs of life and acknowledgements that came meanwhile are still to be taken in.
+func (g *Group) Excuse(d time.Duration) {
+	for _, m := range g.members {
+		m.heard = m.heard.Add(d)
+	}
+	for e := g.open.Front(); e != nil; e = e.Next() {
+		l := e.Value.(*lease)
+		l.given, l.moved = l.given.Add(d), l.moved.Add(d)
+	}
+}
+
 // Expired returns the members that gave no sign of life for the group's lease.
 // They are still members: the broker ends their connections and calls Leave. Its
 // cost grows with what it returns only.

@@ -473,3 +473,20 @@ func TestNackBeyond(t *testing.T) {
 		t.Errorf("the mark is %d", g.Track(0).Mark())
 	}
 }
+
+// What nobody could hear costs no member its leases, neither by heartbeats nor by acks.
+func TestExcuse(t *testing.T) {
+	for _, distribution := range []Distribution{RoundRobin, ByMDT, ByFID} {
+		g := newGroup(Config{Distribution: distribution, InFlight: 10, AckTimeout: time.Minute, Lease: time.Minute}, 1, 1)
+		d := handOut(g, batch(0, 3), start)[0]
+		now := start.Add(time.Hour)
+		g.Excuse(time.Hour - 30*time.Second)
+		for _, alive := range []bool{true, false} {
+			g.Tick(now)
+			if gone := len(g.Expired(now)) > 0; gone == alive || g.Holds(1, d.Lease) != alive {
+				t.Errorf("%s: %s after the start the member is sent away: %t, and has its lease: %t", distribution, now.Sub(start), gone, g.Holds(1, d.Lease))
+			}
+			now = now.Add(31 * time.Second)
+		}
+	}
+}

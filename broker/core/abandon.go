@@ -168,11 +168,16 @@ func (c *Core) tellMissed(g *group, id Peer) {
 }
 
 // behindAtStart is since when a track is behind, as lcapd starts: nobody could acknowledge
-// while it did not run, so a tenth of the time is left at least.
+// while it did not run, so a tenth of the time is left at least. What is stored is the time of
+// the wall clock, which may have been set meanwhile: a time that is still to come is now. From
+// here on that clock does not count.
 func (c *Core) behindAtStart(limits Limits, since time.Time) time.Time {
-	least := c.now.Add(limits.Idle/10 - limits.Idle)
-	if limits.Idle > 0 && !since.IsZero() && since.Before(least) {
-		return least
+	if since.IsZero() {
+		return since
 	}
-	return since
+	idle := max(c.now.Sub(since), 0)
+	if limits.Idle > 0 {
+		idle = min(idle, limits.Idle-limits.Idle/10)
+	}
+	return c.now.Add(-idle)
 }

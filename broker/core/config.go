@@ -32,6 +32,9 @@ type Config struct {
 	ClearWithoutGroups bool
 	// ExpireEvery is how often at most an abandoned group gives up what it holds back.
 	ExpireEvery time.Duration
+	// StandStill is how far apart two ticks are at most. Beyond it nobody was heard, as lcapd itself
+	// stood still, and that time counts for no member's heartbeat or acknowledgement. 0 for any distance.
+	StandStill time.Duration
 	// HoleDelay is how long after it was seen a hole is read again.
 	HoleDelay time.Duration
 	// RetryAfter is how long after a failure something is tried again. A reading that
@@ -51,6 +54,7 @@ var DefaultConfig = Config{
 	ClearEvery:   time.Second,
 	ClearAgain:   time.Hour,
 	ExpireEvery:  time.Minute,
+	StandStill:   time.Second,
 	HoleDelay:    5 * time.Second,
 	RetryAfter:   5 * time.Second,
 }

@@ -232,9 +232,13 @@ func (c *Core) collect(g *group) {
 
 // apply lets time pass.
 func (ev Tick) apply(c *Core) {
+	stood := ev.Now.Sub(c.now)
 	c.now = ev.Now
 	for _, name := range c.names {
 		g := c.groups[name]
+		if c.cfg.StandStill > 0 && stood > c.cfg.StandStill {
+			g.Excuse(stood)
+		}
 		g.Tick(c.now)
 		for _, id := range g.Expired(c.now) {
 			c.emit(Disconnect{Peer: id, Reason: fmt.Sprintf("no heartbeat for %s", g.Config.Lease)})

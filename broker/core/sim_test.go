@@ -133,7 +133,7 @@ func newWorld(rng *dice) *world {
 		Memory: int64(rng.IntN([]int{60, 6}[rng.IntN(2)])*1500 + 1), Grant: int64(rng.IntN(60)*recordSize + 1), CatchUps: rng.IntN(3) + 1,
 		CeilingStep: uint64(rng.IntN(100) + 1), PersistEvery: 200 * time.Millisecond, ClearEvery: time.Second,
 		ClearAgain: time.Hour, HoleDelay: 2 * time.Second, RetryAfter: 3 * time.Second, Linger: time.Duration(rng.IntN(3)) * time.Second,
-		Pinned: int64(rng.IntN(30) * 1500), ExpireEvery: 3 * time.Second,
+		Pinned: int64(rng.IntN(30) * 1500), ExpireEvery: 3 * time.Second, StandStill: time.Duration(rng.IntN(3)) * time.Second,
 	}
 	for i := range rng.IntN(3) + 1 {
 		m := &worldMDT{id: groups.MDT(i), keys: make(map[uint64][]groups.Slot), revealed: make(map[uint64]bool)}
@@ -1130,6 +1130,11 @@ func (w *world) deleteGroup() {
 
 func (w *world) tick(d time.Duration) {
 	w.now = w.now.Add(d)
+	if w.cfg.StandStill > 0 && d > w.cfg.StandStill {
+		for _, m := range w.members { // nobody could hear them
+			m.heard = m.heard.Add(d)
+		}
+	}
 	w.step(Tick{Now: w.now})
 	for _, m := range w.members {
 		if lease := w.disk.groups[m.group].Config.Lease; m.ready && w.groups[m.group] != nil && w.now.Sub(m.heard) > lease {
