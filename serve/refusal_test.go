@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/lcapd/lcapd/transport"
 	"github.com/lcapd/lcapd/wire"
@@ -311,4 +313,35 @@ func TestOperatorWhoDoesNotRead(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	hear[*wire.Reply](p)
+}
+
+// Who makes the handshake and is then alive without saying anything is cut.
+func TestNoHello(t *testing.T) {
+	s := newSite(t, func(x *settings) { x.serve.Hello = 300 * time.Millisecond })
+	bystander := s.greet(transport.RoleConsume)
+	raw, err := net.Dial("unix", strings.TrimPrefix(s.addrs[transport.RoleConsume], "ipc://"))
+	must(t, err)
+	defer raw.Close()
+	must(t, raw.SetDeadline(time.Now().Add(patience)))
+	greeting := "\xff" + strings.Repeat("\x00", 8) + "\x7f\x03\x00NULL" + strings.Repeat("\x00", 48)
+	ready := "\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+	_, err = raw.Write([]byte(greeting + "\x04" + string(rune(len(ready))) + ready))
+	must(t, err)
+	ended := make(chan struct{})
+	go func() { defer close(ended); _, _ = io.Copy(io.Discard, raw) }() // its end is what counts
+	for pings := 0; ; pings++ {
+		select {
+		case <-time.After(10 * time.Millisecond):
+			_, _ = raw.Write([]byte("\x04\x07\x04PING\x00\x00")) // it may be cut by now
+			continue
+		case <-ended:
+		}
+		if pings < 2 {
+			t.Errorf("it was cut after %d signs of life", pings)
+		}
+		break
+	}
+	eventually(t, "the count", func() bool { return s.server.Stats().Ended["handshake-timeout"] == 1 })
+	bystander.say(&wire.Request{Op: wire.OpMDTs})
+	hear[*wire.Reply](bystander)
 }

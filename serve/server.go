@@ -23,6 +23,8 @@ type Options struct {
 	// Heartbeat is how often each side says that it is alive when it has nothing else
 	// to say; 0 stands for 5 s.
 	Heartbeat time.Duration
+	// Hello is how long a peer may take to say hello; 0 stands for 10 s.
+	Hello time.Duration
 	// MaxFrame is the largest frame that is accepted, in bytes, for peers to know.
 	MaxFrame int
 	// Count, if not nil, is called with the code of each error that a peer is told, and
@@ -42,6 +44,9 @@ type Server struct{ o Options }
 func New(o Options) *Server {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 5 * time.Second
+	}
+	if o.Hello == 0 {
+		o.Hello = 10 * time.Second
 	}
 	return &Server{o}
 }

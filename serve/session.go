@@ -72,8 +72,13 @@ func (x *session) end(why error) {
 	}
 }
 
-// greet hears the peer's hello and answers it.
+// greet hears the peer's hello and answers it. ZMTP's own signs of life do not stand for one: who
+// says nothing else would keep a connection from others.
 func (x *session) greet() error {
+	late := time.AfterFunc(x.o.Hello, func() {
+		x.conn.Close(&transport.Violation{Reason: transport.HandshakeTimeout, Text: fmt.Sprintf("no hello for %s", x.o.Hello)})
+	})
+	defer late.Stop()
 	m, err := x.receive()
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ func (m *Message) size() int {
 // for Receive, Keep, Trade and SetIdle: those belong to one goroutine, the connection's reader.
 type Conn struct {
 	raw     net.Conn
+	src     *patient // raw, for the reader
 	peer    hello
 	cred    Credentials
 	credErr error // why there are none
@@ -58,7 +59,8 @@ type Conn struct {
 
 // newConn makes a connection and starts its writer. Finish must be called in the end.
 func newConn(stop context.Context, raw net.Conn, peer hello, allowed Role, o Options, b *budget) *Conn {
-	c := &Conn{raw: raw, peer: peer, allowed: allowed, opts: o, in: newFrameReader(raw, o, b),
+	src := &patient{raw: raw, stop: stop}
+	c := &Conn{raw: raw, src: src, peer: peer, allowed: allowed, opts: o, in: newFrameReader(src, o, b),
 		out: newOutbox(o), stop: stop, written: make(chan struct{})}
 	c.cred, c.credErr = credentials(raw)
 	c.life, c.end = context.WithCancelCause(context.Background())
@@ -130,17 +132,13 @@ func (c *Conn) broken(err error, late Reason) error {
 	return c.Err()
 }
 
-// await sets the deadline of the next read. Who interrupts the reader first ends stop and then sets a
-// deadline that has passed: either we see the one, or ours is overwritten by the other.
+// await sets the deadline of the next read.
 func (c *Conn) await(d time.Duration) error {
 	var at time.Time
 	if d > 0 {
 		at = time.Now().Add(d)
 	}
-	if err := c.raw.SetReadDeadline(at); err != nil {
-		return err
-	}
-	return c.stop.Err()
+	return c.src.await(at)
 }
 
 // Keep leaves the frames of the last Receive to the caller for good. The next ones get new buffers.

@@ -11,6 +11,8 @@
 //   - A payload is never copied on its way out: it is shared with the caller until [Message.Sent].
 //   - A connection that ends says why, once: [Conn.Done], [Conn.Err]. What was refused or cut is
 //     counted by reason: [Server.Stats].
+//   - A deadline that passes while the process stands still is not held against the peer: what it has
+//     sent meanwhile is read first.
 //   - Everything that is started is waited for: [Server.Run], [Conn.Finish].
 //
 // # How a connection is made

@@ -167,14 +167,19 @@ func (w *writer) flush() {
 // write writes the vector within the write timeout. When the connection ends meanwhile, Finish sets a
 // nearer deadline after ending its life: either we see the one, or ours is overwritten by the other.
 func (w *writer) write() error {
-	w.c.raw.SetWriteDeadline(time.Now().Add(w.c.opts.WriteTimeout))
-	if w.c.life.Err() != nil {
-		if w.linger.IsZero() {
-			w.linger = time.Now().Add(w.c.opts.Linger)
-		}
-		w.c.raw.SetWriteDeadline(w.linger)
-	}
 	w.vector = w.bufs
-	_, err := w.vector.WriteTo(w.c.raw)
-	return err
+	for {
+		deadline := time.Now().Add(w.c.opts.WriteTimeout)
+		w.c.raw.SetWriteDeadline(deadline)
+		if w.c.life.Err() != nil {
+			if w.linger.IsZero() {
+				w.linger = time.Now().Add(w.c.opts.Linger)
+			}
+			deadline = time.Time{}
+			w.c.raw.SetWriteDeadline(w.linger)
+		}
+		if _, err := w.vector.WriteTo(w.c.raw); !isOverslept(err, deadline) {
+			return err
+		} // else the peer may have made room since: on with what is left
+	}
 }
