@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/groups"
 )
@@ -96,4 +97,38 @@ func TestFetchedBeforeTheSilence(t *testing.T) {
 	}
 	wantRange(t, again, 1, 130)
 	s.eventually("the clear", func() bool { return log.cleared() == 130 })
+}
+
+// An MDT is still doubted when the reading notices that it was reset, and it is looked at before the
+// new one has shown a record: there is nothing to find once more, and nothing that was found.
+func TestDoubtOfAnEarlierEpoch(t *testing.T) {
+	s := newSite(t)
+	log := s.logs[firstMDT]
+	log.grow(100)
+	s.group("g", groups.ByMDT)
+	m := s.join("g", "m", 64)
+	m.take(100)
+	issued := made(1, 30)
+	for i := range issued {
+		issued[i].Target.Oid = 7777
+	}
+	log.rewrite(issued...)
+	must(t, s.b.call(s.ctx, func(l *loop) {
+		w, known := l.mdts[0], l.core.Known(0)
+		last := &core.Batch{MDT: w.id, From: 99, To: 100, Count: 1, Records: pack(t, made(100, 100))}
+		w.doubt = &doubt{epoch: known.Epoch, known: known.Recent, heard: []*core.Batch{last}, count: 1}
+		l.core.Step(core.Reset{MDT: w.id, Epoch: known.Epoch + 1})
+		l.recognise(w, time.Now())
+	}))
+	var again []uint64
+	for len(again) < len(issued) {
+		d := m.next()
+		if d.Epoch != 1 {
+			t.Fatalf("a delivery of epoch %d", d.Epoch)
+		}
+		again = append(again, indexesOf(d.Records)...)
+		m.ack(d)
+	}
+	wantRange(t, again, 1, 30)
+	s.eventually("the clear", func() bool { return log.cleared() == 30 })
 }
