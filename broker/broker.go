@@ -21,6 +21,9 @@ type MDT struct {
 	Name   string
 	User   string // the changelog user that lcapd is there: cl1
 	Source Source
+	// Registered tells whether the MDT still knows User, false without an error if it does not. Nil
+	// where that can only be told by clearing.
+	Registered func(context.Context) (bool, error)
 }
 
 // Options are what a broker is made of.

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"syscall"
+	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/ingest"
@@ -18,6 +20,25 @@ type clearOrder struct {
 func (l *loop) clear(o core.Clear) {
 	w := l.mdts[o.MDT]
 	w.clears <- clearOrder{o, l.known(w)}
+}
+
+// askForUser has it looked whether the MDT still knows the changelog user that lcapd is. A clear
+// would tell too; but an MDT whose last user was deregistered records nothing any more, so there is
+// nothing more to clear.
+func (l *loop) askForUser(w *mdtWork, now time.Time) {
+	w.asked, w.asking = now, true
+	l.look(w, func(ctx context.Context) func() {
+		known, err := w.Registered(ctx)
+		return func() {
+			switch w.asking = false; {
+			case err != nil: // what is in the way shows when it is cleared
+			case known:
+				w.gone = time.Time{}
+			case w.gone.IsZero():
+				w.gone = time.Now()
+			}
+		}
+	})
 }
 
 // clearUpstream is the goroutine that clears one MDT: a clear can take long.

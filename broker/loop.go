@@ -60,6 +60,10 @@ type mdtWork struct {
 	shown  uint64 // the last index that listeners were shown
 	atEnd  bool   // the source had nothing more behind it
 
+	asked  time.Time // when it was last asked whether it knows the user
+	asking bool      // it is being asked
+	gone   time.Time // since when it does not; zero if it does, as far as known
+
 	behind time.Time // since when the reading has not seen the end; zero if it has
 	heard  time.Time // when a batch came last
 	looked time.Time // when the MDT was last to be recognised
@@ -132,6 +136,9 @@ func (l *loop) tick(now time.Time) {
 	for _, w := range l.mdts {
 		if since := now.Sub(w.looked); since >= l.b.opts.RecogniseEvery || w.unsure() && since >= silence {
 			l.recognise(w, now)
+		}
+		if w.Registered != nil && !w.asking && now.Sub(w.asked) >= l.b.opts.StuckAfter {
+			l.askForUser(w, now)
 		}
 	}
 }

@@ -172,6 +172,10 @@ func (r *risks) ofClearing(name string, m core.MDTSnapshot) {
 		kind, remedy := clearKind(m.ClearCause)
 		r.add(kind, name, m.Uncleared, remedy, "cannot be cleared: %s", m.ClearError)
 	}
+	if w := r.mdts[m.MDT]; !w.gone.IsZero() {
+		kind, remedy := clearKind(syscall.ENOENT)
+		r.add(kind, name, w.gone, remedy, "the MDT does not know the changelog user %s", w.User)
+	}
 	if m.Holes > 0 {
 		r.add(wire.HolePending, name, m.HoleSince, "nothing: lcapd looks again in some seconds; if it lasts, see whether the MDT can be read", "%d ranges of indexes without records hold the clear back at %d until they were looked at again", m.Holes, m.HoleFrom)
 	}

@@ -55,6 +55,15 @@ func OpenLLog(dir, mdt, user string, bell *llog.Bell) (*LLog, error) {
 // Log returns the log.
 func (s *LLog) Log() *llog.Log { return s.log }
 
+// Registered tells whether the log still knows the user.
+func (s *LLog) Registered(context.Context) (bool, error) {
+	info, err := s.log.Info()
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(info.Users, func(u llog.User) bool { return u.ID == s.user }), nil
+}
+
 // Open implements Source.
 func (s *LLog) Open(ctx context.Context, start uint64) (Reader, error) {
 	if ctx.Err() != nil {

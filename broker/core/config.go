@@ -26,7 +26,7 @@ type Config struct {
 	// ClearEvery is how often an MDT is cleared at most.
 	ClearEvery time.Duration
 	// ClearAgain is after how long the last clear is sent again, so that a quiet
-	// MDT does not take us for idle.
+	// MDT does not take us for idle, and we learn of it if it has dropped our user.
 	ClearAgain time.Duration
 	// ClearWithoutGroups has the clear follow the reading while there is no group.
 	ClearWithoutGroups bool
@@ -52,7 +52,7 @@ var DefaultConfig = Config{
 	CeilingStep:  1 << 20,
 	PersistEvery: 200 * time.Millisecond,
 	ClearEvery:   time.Second,
-	ClearAgain:   time.Hour,
+	ClearAgain:   10 * time.Minute,
 	ExpireEvery:  time.Minute,
 	StandStill:   time.Second,
 	HoleDelay:    5 * time.Second,

@@ -190,7 +190,13 @@ func (d *daemon) sources(ctx context.Context) ([]broker.MDT, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", u.MDT, err)
 		}
-		mdts = append(mdts, broker.MDT{Name: u.MDT, User: userOf(u), Source: source{s}})
+		m := broker.MDT{Name: u.MDT, User: userOf(u), Source: source{s}}
+		if r, can := s.(interface {
+			Registered(context.Context) (bool, error)
+		}); can {
+			m.Registered = r.Registered
+		}
+		mdts = append(mdts, m)
 	}
 	return mdts, nil
 }

@@ -164,6 +164,19 @@ func (s *Source) CheckUser() (User, error) {
 	return user, nil
 }
 
+// Registered tells whether the MDT still knows the user, by the file changelog_users of the options.
+// Without one that cannot be told, and it is taken to be so.
+func (s *Source) Registered(context.Context) (bool, error) {
+	if s.opts.Users == "" {
+		return true, nil
+	}
+	_, err := s.CheckUser()
+	if errors.Is(err, llog.ErrUnknownUser) {
+		return false, nil
+	}
+	return true, err
+}
+
 // clear gives the MDT the command, and returns its answer (ABI 9.1).
 func (s *Source) clear(op string, index uint64) (err error) {
 	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(s.path, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
