@@ -18,27 +18,46 @@ import (
 	"github.com/lcapd/lcapd/wire"
 )
 
+// risks are what endangers a promise, by what happens.
+var risks = []struct {
+	name  string
+	do    func(t *testing.T, bin string) *riskSite
+	kinds []wire.ProblemKind // that come of it, and go; but what is shown for an hour
+}{
+	{"members", riskOfMembers, []wire.ProblemKind{wire.GroupWithout, wire.MemberStuck, wire.GroupHoldsClear}},
+	{"unreachable", riskUnreachable, []wire.ProblemKind{wire.MDTUnreachable, wire.DeviceMissing, wire.DevicePermission}},
+	{"deregistered", riskDeregistered, []wire.ProblemKind{wire.UserDeregistered, wire.NewEpoch}},
+	{"deregistered-while-quiet", riskDeregisteredWhileQuiet, []wire.ProblemKind{wire.UserDeregistered}},
+	{"disk-full", riskDiskFull, []wire.ProblemKind{wire.DiskFull}},
+	{"syncs", riskSyncs, []wire.ProblemKind{wire.StateUnwritable, wire.StateSlow}},
+	{"hole", riskHole, []wire.ProblemKind{wire.HolePending}},
+	{"late", riskLate, []wire.ProblemKind{wire.LateRecords}},
+	{"lost", riskLost, []wire.ProblemKind{wire.RecordsLost}},
+	{"stopped", riskStopped, []wire.ProblemKind{wire.MDTStopped}},
+	{"catch-up", riskCatchUp, []wire.ProblemKind{wire.CatchUpRunning}},
+	{"refused", riskRefused, []wire.ProblemKind{wire.ClearRefused, wire.ClearFailing}},
+	{"abandoned", riskAbandoned, []wire.ProblemKind{wire.GroupAbandoned}},
+	{"operators", riskOfOperators, []wire.ProblemKind{wire.NoGroups, wire.GroupPaused}},
+	{"poisoned", riskPoisoned, []wire.ProblemKind{wire.RecordsPoisoned}},
+	{"unserved", riskUnserved, []wire.ProblemKind{wire.MDTUnserved}},
+	{"memory", riskMemory, []wire.ProblemKind{wire.MemoryFull, wire.ReadingBehind}},
+	{"pinning", riskPinning, []wire.ProblemKind{wire.WritersPinning}},
+}
+
 // TestRisks makes happen what endangers a promise, one thing after the other, and demands
 // that lcapcli status names it with since when and a remedy, that the metric says so, that
 // both say when it is over, and that the log had a line for the one and the other.
 func TestRisks(t *testing.T) {
 	bin := buildDaemon(t)
-	for _, x := range []struct {
-		name string
-		do   func(t *testing.T, bin string)
-	}{
-		{"members", riskOfMembers},
-		{"MDT unreachable", riskUnreachable},
-		{"user deregistered", riskDeregistered},
-		{"disk full", riskDiskFull},
-		{"hole pending", riskHole},
-		{"catch-up running", riskCatchUp},
-		{"clear refused", riskRefused},
-		{"abandoned group", riskAbandoned},
-	} {
+	for _, x := range risks {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			x.do(t, bin)
+			site := x.do(t, bin)
+			for _, kind := range x.kinds {
+				if !site.over[kind] && kind != wire.RecordsLost && kind != wire.NewEpoch {
+					t.Errorf("%s did not come and go", kind)
+				}
+			}
 		})
 	}
 }
@@ -51,20 +70,29 @@ type riskSite struct {
 	mdt  *emulatedtest.MDT // nil on a workload
 	work *upstream.Workload
 	next uint64 // the index of the next record
+	over map[wire.ProblemKind]bool
 }
 
 const riskMDT = "home-MDT0000"
 
-// newRisk starts an lcapd whose MDT is emulated.
-func newRisk(t *testing.T, bin string) *riskSite {
+// newRiskOn makes an lcapd that has yet to be configured.
+func newRiskOn(t *testing.T, h *daemonHome) *riskSite {
+	return &riskSite{t: t, home: h, next: 1, work: upstream.NewWorkload(upstream.WorkloadOptions{Seed: 1}), over: make(map[wire.ProblemKind]bool)}
+}
+
+// newRisk starts an lcapd whose MDT is emulated, with what is set besides: key, value, and so on.
+func newRisk(t *testing.T, bin string, settings ...string) *riskSite {
 	h := newHome(t, bin)
-	x := &riskSite{t: t, home: h, next: 1, work: upstream.NewWorkload(upstream.WorkloadOptions{Seed: 1})}
+	x := newRiskOn(t, h)
 	x.mdt = emulatedtest.Start(t, emulatedtest.Options{MDT: riskMDT, FollowInterval: 20 * time.Millisecond})
 	x.mdt.Register("", 0)
 	h.set("device_dir", x.mdt.Dir())
 	h.set("upstream", `[{mdt: `+riskMDT+`, driver: device, user: cl1, lustre: "2.15"}]`)
 	h.set("heartbeat", "1s")
 	h.set("lease", "3s")
+	for i := 0; i < len(settings); i += 2 {
+		h.set(settings[i], strings.ReplaceAll(settings[i+1], "USERS", x.mdt.UsersFile()))
+	}
 	h.init()
 	x.running = h.start()
 	return x
@@ -154,15 +182,16 @@ func (x *riskSite) goes(kind wire.ProblemKind, about string) {
 		value, there := x.metrics()[metricOf(kind, about)]
 		return !is && there && value == 0
 	})
-	x.logsBoth(kind, about)
+	x.logs(kind, about, true)
+	x.over[kind] = true
 }
 
 func metricOf(kind wire.ProblemKind, about string) string {
 	return fmt.Sprintf("lcapd_problem{about=%q,kind=%q}", about, kind)
 }
 
-// logsBoth waits until the log has said that a problem began, and that it is over.
-func (x *riskSite) logsBoth(kind wire.ProblemKind, about string) {
+// logs waits until the log has said that a problem began and, if it is, that it is over.
+func (x *riskSite) logs(kind wire.ProblemKind, about string, isOver bool) {
 	x.t.Helper()
 	began, over := 0, 0
 	eventually(x.t, "the log on "+string(kind), func() bool {
@@ -188,14 +217,14 @@ func (x *riskSite) logsBoth(kind wire.ProblemKind, about string) {
 				began++
 			}
 		}
-		return began > 0 && over > 0
+		return began > 0 && over > 0 == isOver
 	})
 	if began > 2 || over > 2 { // the test takes less than two minutes
 		x.t.Errorf("the log says %d times that %s began, and %d times that it is over", began, kind, over)
 	}
 }
 
-func riskOfMembers(t *testing.T, bin string) {
+func riskOfMembers(t *testing.T, bin string) *riskSite {
 	x := newRisk(t, bin)
 	x.grow(100)
 	x.appears(wire.GroupWithout, "g")
@@ -207,9 +236,10 @@ func riskOfMembers(t *testing.T, bin string) {
 	x.consume("g")
 	x.goes(wire.MemberStuck, "g")
 	x.goes(wire.GroupHoldsClear, "g")
+	return x
 }
 
-func riskUnreachable(t *testing.T, bin string) {
+func riskUnreachable(t *testing.T, bin string) *riskSite {
 	x := newRisk(t, bin)
 	x.mdt.Kill()
 	x.appears(wire.MDTUnreachable, riskMDT)
@@ -219,9 +249,15 @@ func riskUnreachable(t *testing.T, bin string) {
 	x.appears(wire.DeviceMissing, riskMDT)
 	x.mdt.Mount()
 	x.goes(wire.DeviceMissing, riskMDT)
+	x.mdt.FailOpens(1<<20, syscall.EACCES)
+	x.mdt.Evict(syscall.EIO) // the open one does not ask again
+	x.appears(wire.DevicePermission, riskMDT)
+	x.mdt.FailOpens(0, syscall.EACCES)
+	x.goes(wire.DevicePermission, riskMDT)
+	return x
 }
 
-func riskDeregistered(t *testing.T, bin string) {
+func riskDeregistered(t *testing.T, bin string) *riskSite {
 	x := newRisk(t, bin)
 	x.mdt.Register("", 0) // when the last user goes, so do all records
 	x.grow(100)
@@ -239,10 +275,11 @@ func riskDeregistered(t *testing.T, bin string) {
 	x.consume("g")
 	x.goes(wire.UserDeregistered, riskMDT)
 	x.appears(wire.NewEpoch, riskMDT)
+	return x
 }
 
 // riskDiskFull has the state on a file system of its own, without room.
-func riskDiskFull(t *testing.T, bin string) {
+func riskDiskFull(t *testing.T, bin string) *riskSite {
 	h := newHome(t, bin)
 	disk := mountMemory(t, "1m")
 	h.set("state", disk+"/state")
@@ -250,7 +287,8 @@ func riskDiskFull(t *testing.T, bin string) {
 	fill(t, log, 100)
 	h.useLLog("cl1")
 	h.init()
-	x := &riskSite{t: t, home: h, running: h.start()}
+	x := newRiskOn(t, h)
+	x.running = h.start()
 	filler := disk + "/filler"
 	f, err := os.Create(filler)
 	must(t, err)
@@ -266,24 +304,27 @@ func riskDiskFull(t *testing.T, bin string) {
 	must(t, os.Remove(filler))
 	x.goes(wire.DiskFull, "state")
 	eventually(t, "the groups", func() bool { return len(x.status().Groups) == 61 })
+	return x
 }
 
-func riskHole(t *testing.T, bin string) {
+func riskHole(t *testing.T, bin string) *riskSite {
 	x := newRisk(t, bin)
 	x.grow(10)
 	x.next += 5
 	x.grow(10)
 	x.appears(wire.HolePending, riskMDT)
 	x.goes(wire.HolePending, riskMDT)
+	return x
 }
 
 // riskCatchUp has a group that is far behind when lcapd starts.
-func riskCatchUp(t *testing.T, bin string) {
+func riskCatchUp(t *testing.T, bin string) *riskSite {
 	h := newHome(t, bin)
 	h.set("upstream", "[{mdt: "+riskMDT+", driver: workload, rate: 0, records: 20000}]")
 	h.set("groups", "[{name: g}, {name: late}]")
 	h.init()
-	x := &riskSite{t: t, home: h, running: h.start()}
+	x := newRiskOn(t, h)
+	x.running = h.start()
 	eventually(t, "the records", func() bool { return x.status().MDTs[0].Read >= 20000 })
 	x.consume("g")
 	eventually(t, "the mark", func() bool {
@@ -298,9 +339,10 @@ func riskCatchUp(t *testing.T, bin string) {
 	stop()
 	x.consume("late")
 	x.goes(wire.CatchUpRunning, riskMDT)
+	return x
 }
 
-func riskRefused(t *testing.T, bin string) {
+func riskRefused(t *testing.T, bin string) *riskSite {
 	x := newRisk(t, bin)
 	x.mdt.FailClears(1, syscall.EINVAL)
 	x.grow(100)
@@ -314,11 +356,12 @@ func riskRefused(t *testing.T, bin string) {
 	x.consume("g")
 	x.appears(wire.ClearFailing, riskMDT)
 	x.goes(wire.ClearFailing, riskMDT)
+	return x
 }
 
 // riskAbandoned has a group count as abandoned, by a limit that lcapcli sets, and its
 // members come back.
-func riskAbandoned(t *testing.T, bin string) {
+func riskAbandoned(t *testing.T, bin string) *riskSite {
 	x := newRisk(t, bin)
 	if s := x.cli("groups", "create", "other", "--max-backlog", "50", "--start", "earliest"); s.code != 0 {
 		t.Fatalf("%+v", s)
@@ -330,4 +373,5 @@ func riskAbandoned(t *testing.T, bin string) {
 	x.appears(wire.GroupAbandoned, "other")
 	x.consume("other")
 	x.goes(wire.GroupAbandoned, "other")
+	return x
 }
