@@ -78,3 +78,41 @@ func TestAbandonedGroupIsToldAbout(t *testing.T) {
 func contains(list []wire.Problem, is func(wire.Problem) bool) bool {
 	return slices.ContainsFunc(list, is)
 }
+
+// What happened once, and is not so any more, is shown for an hour, and then no more.
+func TestWhatHappenedIsShownForAnHour(t *testing.T) {
+	s := newSite(t)
+	log := s.logs[firstMDT]
+	log.grow(100)
+	s.group("g", groups.ByMDT)
+	s.eventually("the records", func() bool {
+		status, err := s.b.Status(s.ctx)
+		must(t, err)
+		return status.MDTs[0].Read == 100
+	})
+	issued := made(1, 130)
+	for i := range issued {
+		issued[i].Target.Oid = 7777
+	}
+	log.rewrite(issued...)
+	s.restart() // who starts looks first
+	shown := func(later time.Duration) (lost, epoch bool) {
+		must(t, s.b.call(s.ctx, func(l *loop) {
+			for _, p := range l.status(time.Now().Add(later)).Problems {
+				lost = lost || p.Kind == wire.RecordsLost && p.About == "g"
+				epoch = epoch || p.Kind == wire.NewEpoch && p.About == firstMDT
+			}
+		}))
+		return lost, epoch
+	}
+	s.eventually("the loss and the new epoch", func() bool {
+		lost, epoch := shown(0)
+		return lost && epoch
+	})
+	if lost, epoch := shown(recently - time.Minute); !lost || !epoch {
+		t.Errorf("after 59 minutes the loss is shown: %t, the new epoch: %t", lost, epoch)
+	}
+	if lost, epoch := shown(recently); lost || epoch {
+		t.Errorf("after an hour the loss is shown: %t, the new epoch: %t", lost, epoch)
+	}
+}
