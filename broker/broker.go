@@ -78,6 +78,7 @@ type Broker struct {
 	events chan core.Event
 	calls  chan func(*loop)
 	copies chan copyOrder // of the state
+	spare  chan []byte    // memory of batches that nobody has any more, for readers
 	done   chan struct{}  // closed when Run returns
 }
 
@@ -89,6 +90,7 @@ func New(o Options) *Broker {
 		events: make(chan core.Event, waiting),
 		calls:  make(chan func(*loop)),
 		copies: make(chan copyOrder),
+		spare:  make(chan []byte, sparePages),
 		done:   make(chan struct{}),
 	}
 }

@@ -18,7 +18,7 @@ type Delivery struct {
 	// acknowledges all of it.
 	From, To uint64
 	// Records are packed, at least one, in ascending order of their indexes. They are
-	// shared: nobody may change them.
+	// shared: nobody may change them, nor read them after [Broker.Done].
 	Records     []byte
 	Count       int
 	First, Last uint64 // indexes of the first and the last record

@@ -46,14 +46,20 @@ func newHistory(limit int64) *history {
 	return &history{newest: first, oldest: first, limit: limit}
 }
 
-// show appends a batch.
+// show appends a batch. Without listeners it is not kept: whoever comes is shown what comes
+// later, and one that has just gone must not get hold of it, as nobody waits for him.
 func (h *history) show(b *core.Batch, late bool) {
 	x := &link{mdt: b.MDT, epoch: b.Epoch, from: b.From, to: b.To, count: b.Count, weight: b.Weight(), late: late}
-	x.batch.Store(b)
-	h.bytes += x.weight
+	if h.listeners > 0 {
+		x.batch.Store(b)
+		h.bytes += x.weight
+	}
 	h.append(x)
 	for h.bytes > h.limit || h.listeners == 0 && h.bytes > 0 {
 		h.forgetOldest()
+	}
+	if h.listeners == 0 {
+		h.oldest = h.newest
 	}
 }
 

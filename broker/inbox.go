@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lcapd/lcapd/groups"
 )
@@ -58,7 +59,9 @@ func (i *Inbox) Next(ctx context.Context) (*Delivery, error) {
 		case msg := <-i.messages:
 			switch msg := msg.(type) {
 			case *Delivery:
-				return msg, i.b.Done(ctx, msg) // from here on the member holds it
+				own := *msg // for as long as the member likes
+				own.Records = slices.Clone(msg.Records)
+				return &own, i.b.Done(ctx, msg)
 			case error:
 				return nil, msg
 			case string:

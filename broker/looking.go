@@ -112,6 +112,7 @@ func (l *loop) hear(w *mdtWork, b *core.Batch, now time.Time) {
 	}
 	first := d.count == 0
 	d.heard = append(d.heard, b)
+	l.lend(b)
 	if d.count += b.Count; first || d.count >= fetchedBefore {
 		l.recognise(w, now)
 	}

@@ -45,7 +45,8 @@ type loop struct {
 	begun        time.Time
 	mayCreate    bool // a join may make a group
 	watch        watch
-	gapsTold     uint64 // to listeners that are gone
+	gapsTold     uint64                   // to listeners that are gone
+	lent         map[*core.Batch]struct{} // whose memory is not ours alone: see spare.go
 }
 
 // mdtWork is what is asked of an MDT's source besides reading: clears, one at a time,
@@ -89,6 +90,7 @@ func newLoop(b *Broker) (*loop, error) {
 		begun:     time.Now(),
 		mayCreate: b.opts.CreateGroups,
 		watch:     newWatch(),
+		lent:      make(map[*core.Batch]struct{}),
 	}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.started.Go(l.writeToDisk)
@@ -198,6 +200,8 @@ func (l *loop) do(out core.Output) {
 		l.alarm(o)
 	case core.Publish:
 		l.publish(o)
+	case core.Free:
+		l.free(o.Batch)
 	}
 }
 
@@ -215,9 +219,13 @@ func (l *loop) publish(o core.Publish) {
 		}
 		l.hear(w, o.Batch, now)
 	}
-	if o.Batch.Count > 0 {
-		l.history.show(o.Batch, o.Late)
+	if o.Batch.Count == 0 {
+		return
 	}
+	if l.history.listeners > 0 {
+		l.lend(o.Batch)
+	}
+	l.history.show(o.Batch, o.Late)
 }
 
 // mdtRestarted tells listeners that they may have missed anything.
@@ -248,7 +256,7 @@ func (l *loop) writeToDisk() {
 }
 
 func (l *loop) readOptions(id groups.MDT, epoch core.Epoch) ingest.Options {
-	return ingest.Options{MDT: id, Epoch: epoch, Slots: true, AssumeEmpty: l.b.opts.AssumeEmpty}
+	return ingest.Options{MDT: id, Epoch: epoch, Slots: true, AssumeEmpty: l.b.opts.AssumeEmpty, Spare: l.b.spare}
 }
 
 // finish ends everything that was started, writes what members have reached, clears

@@ -17,7 +17,8 @@ type Batch struct {
 	// From and To are the range (From, To] that the batch covers: every index in
 	// it was looked at, and what the MDT showed is in Records.
 	From, To uint64
-	// Records are packed, in ascending order of their indexes. There may be none.
+	// Records are packed, in ascending order of their indexes. There may be none. What the
+	// slice has room for besides belongs to nobody.
 	Records []byte
 	Count   int
 	// Newest is the last record; zero if there is none.
@@ -57,9 +58,9 @@ func (b *Batch) lastRecord() uint64 {
 func (b *Batch) Bytes() int64 { return int64(len(b.Records)) }
 
 // Weight returns what the batch takes of the memory limit, and of a grant, in bytes:
-// its records and everything around them.
+// the memory of its records and everything around them.
 func (b *Batch) Weight() int64 {
 	const around = 640 // the struct and the set of slots
 	const pair = 16    // of a barrier, or of a hole
-	return b.Bytes() + around + pair*int64(len(b.Pairs)+len(b.Holes))
+	return int64(cap(b.Records)) + around + pair*int64(len(b.Pairs)+len(b.Holes))
 }

@@ -249,6 +249,10 @@ type (
 		Batch *Batch
 		Late  bool
 	}
+	// Free says that a batch is in no window any more, and that writers have let go of it:
+	// whoever else it was shown to apart, nobody reads it, now or later. It comes once for
+	// each batch that was kept.
+	Free struct{ Batch *Batch }
 	// Restarted: an MDT counts its indexes anew; listeners may have missed anything.
 	Restarted struct {
 		MDT   groups.MDT
@@ -302,6 +306,7 @@ func (Refuse) output()      {}
 func (Disconnect) output()  {}
 func (GroupStored) output() {}
 func (Publish) output()     {}
+func (Free) output()        {}
 func (Restarted) output()   {}
 func (Lost) output()        {}
 func (Persist) output()     {}

@@ -23,7 +23,9 @@ func (c *Core) drop(b *Batch) {
 	if p := c.pins[b]; p != nil {
 		p.dropped = true
 		c.pinned += b.Weight()
+		return
 	}
+	c.emit(Free{b})
 }
 
 // pin notes that a peer's writer has a delivery of the batch.
@@ -51,6 +53,7 @@ func (ev Sent) apply(c *Core) {
 	delete(c.pins, ev.Batch)
 	if x.dropped {
 		c.pinned -= ev.Batch.Weight()
+		c.emit(Free{ev.Batch})
 	}
 }
 

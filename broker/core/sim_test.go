@@ -38,9 +38,11 @@ type world struct {
 	// delivered notes what was delivered, by group, MDT and key, if it is not nil.
 	delivered map[string][]uint64
 	contents  map[*Batch][]uint64
-	sending   map[*Batch]int // how many deliveries of it writers have
-	over      int            // for how long more was pinned than may be
-	most      int            // records in a batch
+	sending   map[*Batch]int  // how many deliveries of it writers have
+	kept      map[*Batch]bool // that the core has kept and not said to be free
+	freed     map[*Batch]bool
+	over      int // for how long more was pinned than may be
+	most      int // records in a batch
 	refused   groups.LeaseID
 	owed      map[Peer][]Lost // what a member that was welcomed is still to be told
 	calm      bool            // no more faults: everything must come to its end
@@ -127,6 +129,8 @@ func newWorld(rng *dice) *world {
 		groups:   make(map[string]*worldGroup),
 		contents: make(map[*Batch][]uint64),
 		sending:  make(map[*Batch]int),
+		kept:     make(map[*Batch]bool),
+		freed:    make(map[*Batch]bool),
 		disk:     disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState), mdts: make(map[groups.MDT]MDTState)},
 	}
 	w.cfg = Config{
@@ -372,7 +376,17 @@ func (w *world) output(out Output) {
 		w.later("hole", func() { w.secondLook(o) })
 	case Lost:
 		w.lost(o)
-	case Publish, Alarm, GroupStored, Restarted:
+	case Free:
+		if w.freed[o.Batch] || w.sending[o.Batch] > 0 {
+			w.fail("(%d,%d] is free, and was before: %v, writers have %d deliveries", o.Batch.From, o.Batch.To, w.freed[o.Batch], w.sending[o.Batch])
+		}
+		w.freed[o.Batch] = true
+		delete(w.kept, o.Batch)
+	case Publish:
+		if w.freed[o.Batch] {
+			w.fail("(%d,%d] is published, and was free", o.Batch.From, o.Batch.To)
+		}
+	case Alarm, GroupStored, Restarted:
 	default:
 		w.fail("unknown output %T", out)
 	}
@@ -472,6 +486,9 @@ func (w *world) deliver(d Deliver) {
 	m := w.member(d.Member)
 	if m == nil || !m.ready {
 		w.fail("delivery to %d, which is no welcomed member", d.Member)
+	}
+	if w.freed[d.Batch] {
+		w.fail("delivery of (%d,%d] from a batch that was free", d.From, d.To)
 	}
 	if d.Batch.From > d.From || d.To > d.Batch.To || d.From >= d.To {
 		w.fail("delivery of (%d,%d] from a batch of (%d,%d]", d.From, d.To, d.Batch.From, d.Batch.To)
@@ -781,6 +798,7 @@ func (w *world) checkPinned() {
 	if c.leaving < 0 {
 		w.fail("%d bytes are leaving", c.leaving)
 	}
+	w.checkFreed(inWindow)
 	for b := range w.sending {
 		if !inWindow[b] {
 			pinned += b.Weight()
@@ -877,10 +895,25 @@ func (w *world) work(m *worldMember, i int, upTo uint64) {
 	}
 }
 
+// checkFreed checks that a batch is said to be free when nobody has it, and not before.
+func (w *world) checkFreed(inWindow map[*Batch]bool) {
+	for b := range inWindow {
+		if w.freed[b] {
+			w.fail("(%d,%d] is kept, and was free", b.From, b.To)
+		}
+		w.kept[b] = true
+	}
+	for b := range w.kept {
+		if !inWindow[b] && w.sending[b] == 0 {
+			w.fail("nobody has (%d,%d] any more, and it is not free", b.From, b.To)
+		}
+	}
+}
+
 // crash is the end of lcapd: what was on its way is lost, or arrives all the same.
 func (w *world) crash() {
 	w.note("lcapd crashes")
-	w.sending = make(map[*Batch]int)
+	w.sending, w.kept = make(map[*Batch]int), make(map[*Batch]bool)
 	for _, p := range w.pending {
 		if (p.lane == "disk" || strings.HasPrefix(p.lane, "mdt")) && w.rng.IntN(2) == 0 {
 			w.core = New(w.cfg, State{}, w.now) // nobody hears the answer

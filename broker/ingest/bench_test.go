@@ -63,7 +63,7 @@ func BenchmarkSealer(b *testing.B) {
 			s := ingest.NewSealer(ingest.Options{Slots: slots})
 			n := 0
 			reads(b, func(packed []byte, _ uint64) {
-				sealed, err := s.Add(packed)
+				sealed, err := add(s, packed)
 				check(b, err)
 				for _, batch := range sealed {
 					window[n%len(window)] = batch
@@ -81,7 +81,7 @@ func BenchmarkSealerIdle(b *testing.B) {
 	b.ReportAllocs()
 	for n := uint64(1); b.Loop(); n++ {
 		changelog.SetIndex(one, n)
-		if _, err := s.Add(one); err != nil {
+		if _, err := add(s, one); err != nil {
 			b.Fatal(err)
 		}
 		window[n%uint64(len(window))] = s.Seal()

@@ -29,10 +29,13 @@ type Opener func(ctx context.Context, start uint64) (Reader, error)
 type Emit func(ctx context.Context, b *core.Batch) error
 
 const (
-	// DefaultBatchBytes keeps batches under load between 64 and 128 KiB.
+	// DefaultBatchBytes keeps batches under load between 112 and 128 KiB.
 	DefaultBatchBytes = 128 << 10
 	// DefaultReadBytes is where larger reads stop being faster.
 	DefaultReadBytes = 128 << 10
+	// leastRead is the least room that is read into. Any record fits, and with less a
+	// read is not worth its call.
+	leastRead = 16 << 10
 )
 
 // Options say what to read, and how.
@@ -54,9 +57,34 @@ type Options struct {
 	// stopping at them. A newer server may prove that wrong.
 	AssumeEmpty bool
 	// BatchBytes is how many bytes of records a batch holds at most, though at least
-	// one record; 0 stands for [DefaultBatchBytes]. ReadBytes is the size of the buffer
-	// for [Reader.Read]; 0 stands for [DefaultReadBytes].
+	// one record; 0 stands for [DefaultBatchBytes]. ReadBytes is the most that is read
+	// at once; 0 stands for [DefaultReadBytes].
 	BatchBytes, ReadBytes int
+	// Spare has memory of batches that nobody uses any more: who sends it has let go of
+	// it. It is read into before new memory is made. May be nil.
+	Spare <-chan []byte
+}
+
+// pageBytes is the size of what batches are read into: one batch or one read, and where
+// these are small, room to read more behind a batch that is not full.
+func (o Options) pageBytes() int {
+	n := max(o.BatchBytes, o.ReadBytes)
+	if n < 8*leastRead {
+		n += leastRead
+	}
+	return n
+}
+
+// newPage returns an empty page.
+func (o Options) newPage() []byte {
+	select {
+	case page := <-o.Spare:
+		if cap(page) >= o.pageBytes() {
+			return page[:0]
+		}
+	default:
+	}
+	return make([]byte, 0, o.pageBytes())
 }
 
 // withDefaults fills in what was left out.
@@ -72,12 +100,9 @@ func (o Options) withDefaults() Options {
 }
 
 // Footprint returns how many bytes a running reader holds at most for itself, what
-// it has emitted not counted: the buffer, the records not sealed yet, and the batches
+// it has emitted not counted: the page, what of it begins the next one, and the batches
 // of one Read while Emit blocks.
-func (o Options) Footprint() int64 {
-	o = o.withDefaults()
-	return 2*int64(o.ReadBytes) + int64(o.BatchBytes)
-}
+func (o Options) Footprint() int64 { return 3 * int64(o.withDefaults().pageBytes()) }
 
 // A ReadError is a failure of the source. What was read before it was emitted: a
 // new reader goes on behind Position.

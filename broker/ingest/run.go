@@ -29,14 +29,13 @@ func Run(ctx context.Context, r Reader, o Options, emit Emit) (err error) {
 			err = errors.Join(err, s.failed(fmt.Errorf("close: %w", e)))
 		}
 	}()
-	buf := make([]byte, s.o.ReadBytes)
 	for !s.Done() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		n, readErr := r.Read(buf)
+		n, readErr := r.Read(s.Room())
 		idle := readErr != nil || n == 0
-		if err := s.pass(ctx, buf[:n], idle, emit); err != nil {
+		if err := s.pass(ctx, n, idle, emit); err != nil {
 			return err
 		}
 		if readErr != nil && !errors.Is(readErr, io.EOF) {
@@ -58,10 +57,10 @@ func Run(ctx context.Context, r Reader, o Options, emit Emit) (err error) {
 	return nil
 }
 
-// pass emits what is sealed once packed was added, and if the source is idle all
+// pass emits what is sealed once n bytes were added, and if the source is idle all
 // the rest.
-func (s *Sealer) pass(ctx context.Context, packed []byte, idle bool, emit Emit) error {
-	sealed, stop := s.Add(packed)
+func (s *Sealer) pass(ctx context.Context, n int, idle bool, emit Emit) error {
+	sealed, stop := s.Add(n)
 	if idle {
 		if b := s.Seal(); b != nil {
 			sealed = append(sealed, b)

@@ -90,7 +90,7 @@ func TestRunBackpressure(t *testing.T) {
 		}()
 		for n := range 10 {
 			synctest.Wait()
-			if left := len(r.c); left != 1000-5*(n+1) { // five records are half a batch
+			if left := len(r.c); left != 1000-10*(n+1)-1 { // ten records are a batch; one more says that it is full
 				t.Fatalf("%d reads left after %d batches", left, n)
 			}
 			<-emitted

@@ -12,10 +12,10 @@ import (
 // gap: the first starts right before Options.Start, each ends with its last record,
 // and the last one at Options.Until. It has one owner.
 //
-// A batch is copied out of the reader's buffer into one of exactly its own size, so
-// it keeps in memory what it counts for and nothing else. To hand over the reader's
-// buffer instead, and read into a new one, takes as long: new memory is zeroed, and
-// cold.
+// Records are read into a page: [Sealer.Room] says where, [Sealer.Add] looks at them
+// there. A page that is nearly full becomes the batch, without a copy, and the next
+// records go into another one. A batch that fills less of it is a copy of exactly its
+// own size, so it keeps in memory what it counts for and nothing else.
 type Sealer struct {
 	o      Options
 	to     uint64        // where the last sealed batch ends
@@ -23,7 +23,7 @@ type Sealer struct {
 	taken  int64         // bytes taken since the start, for errors
 	count  int           // records taken since the last seal,
 	newest core.RecordID // the last of them,
-	held   []byte        // their bytes, as far as they came with an earlier Add,
+	page   []byte        // their bytes, and room for more; nil when a batch has taken it
 	holes  []core.Range
 	keys   keys
 	done   bool
@@ -43,21 +43,32 @@ func (s *Sealer) Done() bool { return s.done }
 // was none.
 func (s *Sealer) Position() uint64 { return s.last }
 
-// Add takes whole packed records and returns the batches that became full. It keeps
-// the rest, as a copy, until there is more, or [Sealer.Seal]. A rest of half a batch
-// is a batch too: to wait for more would cost a second copy.
+// Room returns where the next records are to be written, before [Sealer.Add]. There is
+// room for a record of any size.
+func (s *Sealer) Room() []byte {
+	if s.page == nil {
+		s.page = s.o.newPage()
+	}
+	end := len(s.page)
+	return s.page[end:min(cap(s.page), end+s.o.ReadBytes)]
+}
+
+// Add takes the whole packed records in the first n bytes of Room, and returns the
+// batches that became full. It keeps the rest until there is more, or [Sealer.Seal].
 //
 // Where the bytes stop being the records that may come next, everything before is
 // sealed and returned, together with a [*Stop], which stays. What lies beyond
 // Options.Until is not looked at.
-func (s *Sealer) Add(packed []byte) ([]*core.Batch, error) {
+func (s *Sealer) Add(n int) ([]*core.Batch, error) {
 	if s.done || s.err != nil {
 		return nil, s.err
 	}
-	scan := changelog.NewScanner(packed)
+	held := len(s.page)
+	page := s.page[:held+n]
+	scan := changelog.NewScanner(page[held:])
 	scan.Ordered, scan.StrictExtra, scan.Last = true, !s.o.AssumeEmpty, s.last
 	var sealed []*core.Batch
-	from, end := 0, 0 // packed[from:end] was taken since the last seal
+	from, end := 0, held // page[from:end] was taken since the last seal
 	var newest changelog.Record
 	for !s.done && scan.Scan() {
 		if s.o.Until != 0 && scan.Last >= s.o.Until {
@@ -66,10 +77,10 @@ func (s *Sealer) Add(packed []byte) ([]*core.Batch, error) {
 				break
 			}
 		}
-		next := int(scan.Offset())
-		if s.count > 0 && len(s.held)+next-from > s.o.BatchBytes {
+		next := held + int(scan.Offset())
+		if s.count > 0 && next-from > s.o.BatchBytes {
 			s.know(newest)
-			sealed = append(sealed, s.seal(packed[from:end], s.last))
+			sealed = append(sealed, s.seal(page[from:end], s.last))
 			from = end
 		}
 		newest = scan.Record()
@@ -80,22 +91,33 @@ func (s *Sealer) Add(packed []byte) ([]*core.Batch, error) {
 		end = next
 	}
 	s.know(newest)
-	rest, err := packed[from:end], scan.Err()
-	s.taken += int64(end)
-	switch {
+	s.taken += int64(end - held)
+	switch err := scan.Err(); {
 	case s.done:
-		sealed = s.finish(sealed, rest)
+		sealed = s.finish(sealed, page[from:end])
 	case err != nil:
 		if s.count > 0 {
-			sealed = append(sealed, s.seal(rest, s.last))
+			sealed = append(sealed, s.seal(page[from:end], s.last))
 		}
-		s.err = s.stop(err, packed[end:])
-	case s.count > 0 && len(s.held)+len(rest) >= s.o.BatchBytes/2:
-		sealed = append(sealed, s.seal(rest, s.last))
+		s.err = s.stop(err, page[end:])
+	case cap(page)-(end-from) < leastRead:
+		sealed = append(sealed, s.seal(page[from:end], s.last))
 	default:
-		s.held = append(s.held, rest...)
+		s.keep(page, from, end)
 	}
 	return sealed, s.err
+}
+
+// keep has page[from:end] wait for what comes behind it.
+func (s *Sealer) keep(page []byte, from, end int) {
+	switch {
+	case from == 0:
+		s.page = page[:end]
+	case s.page == nil: // a batch has taken it
+		s.page = append(s.o.newPage(), page[from:end]...)
+	default:
+		s.page = append(s.page[:0], page[from:end]...)
+	}
 }
 
 // know remembers which the last record taken is, for when its bytes are gone.
@@ -120,7 +142,7 @@ func (s *Sealer) Seal() *core.Batch {
 	if s.count == 0 {
 		return nil
 	}
-	return s.seal(nil, s.last)
+	return s.seal(s.page, s.last)
 }
 
 // finish seals what there is as the last batch, up to Until: it covers the indexes
@@ -132,27 +154,27 @@ func (s *Sealer) finish(sealed []*core.Batch, rest []byte) []*core.Batch {
 	return append(sealed, s.seal(rest, s.o.Until))
 }
 
-// seal makes a batch up to the index to, of the records held and those in rest.
-func (s *Sealer) seal(rest []byte, to uint64) *core.Batch {
+// seal makes a batch up to the index to, of records in the page.
+func (s *Sealer) seal(records []byte, to uint64) *core.Batch {
 	b := &core.Batch{
 		MDT: s.o.MDT, Epoch: s.o.Epoch, From: s.to, To: to,
-		Records: join(s.held, rest), Count: s.count, Newest: s.newest, Holes: slices.Clip(slices.Clone(s.holes)),
+		Records: s.own(records), Count: s.count, Newest: s.newest, Holes: slices.Clip(slices.Clone(s.holes)),
 	}
-	s.to, s.count, s.newest, s.held, s.holes = to, 0, core.RecordID{}, s.held[:0], s.holes[:0]
+	s.to, s.count, s.newest, s.holes = to, 0, core.RecordID{}, s.holes[:0]
 	if s.o.Slots {
 		s.keys.moveTo(b)
 	}
 	return b
 }
 
-// join returns a copy of both, in a buffer of their size. Nearly always one of them
-// is empty: then the copy is made in memory that is not zeroed first.
-func join(a, b []byte) []byte {
-	switch {
-	case len(a) == 0:
-		return slices.Clip(bytes.Clone(b))
-	case len(b) == 0:
-		return slices.Clip(bytes.Clone(a))
+// own returns records of the page as a batch has them: the page itself if they begin it
+// and fill it, which is then the batch's and not ours any more, else a copy. The copy is
+// made in memory that is not zeroed first.
+func (s *Sealer) own(records []byte) []byte {
+	if n := cap(s.page); n > 0 && cap(records) == n && len(records) > n-n/8 {
+		s.page = nil
+		return records
 	}
-	return append(append(make([]byte, 0, len(a)+len(b)), a...), b...)
+	s.page = s.page[:0]
+	return slices.Clip(bytes.Clone(records))
 }

@@ -100,14 +100,14 @@ func TestSealer(t *testing.T) {
 		{"two do not fit", ingest.Options{BatchBytes: 131}, [][]byte{recs(1, 2)}, []string{"(0,1][1] holes []", "(1,2][2] holes []"}},
 		{"one does not fit", ingest.Options{BatchBytes: 1}, [][]byte{recs(1, 2)}, []string{"(0,1][1] holes []", "(1,2][2] holes []"}},
 		{"a hole goes with what follows it", ingest.Options{BatchBytes: 66}, [][]byte{recs(1, 5)}, []string{"(0,1][1] holes []", "(1,5][5] holes [{1 4}]"}},
-		{"half full behind a read is enough", ingest.Options{BatchBytes: 264}, [][]byte{recs(1, 2), recs(3)}, []string{"(0,2][1 2] holes []", "(2,3][3] holes []"}},
-		{"less is not", ingest.Options{BatchBytes: 266}, [][]byte{recs(1, 2), recs(3)}, []string{"(0,3][1 2 3] holes []"}},
+		{"reads go together", ingest.Options{BatchBytes: 198}, [][]byte{recs(1, 2), recs(3)}, []string{"(0,3][1 2 3] holes []"}},
+		{"as far as they fit", ingest.Options{BatchBytes: 197}, [][]byte{recs(1, 2), recs(3)}, []string{"(0,2][1 2] holes []", "(2,3][3] holes []"}},
 		{"until a record", ingest.Options{Until: 2}, [][]byte{recs(1, 2, 3)}, []string{"(0,2][1 2] holes []"}},
 		{"until a hole", ingest.Options{Until: 4}, [][]byte{recs(1, 2, 7)}, []string{"(0,4][1 2] holes [{2 4}]"}},
 		{"until a hole, in another read", ingest.Options{Until: 4}, [][]byte{recs(1, 2), recs(7)}, []string{"(0,4][1 2] holes [{2 4}]"}},
 		{"until, nothing there", ingest.Options{Start: 3, Until: 4}, [][]byte{recs(7)}, []string{"(2,4][] holes [{2 4}]"}},
 		{"until, and a batch is full", ingest.Options{Until: 4, BatchBytes: 132}, [][]byte{recs(1, 2, 3, 9)}, []string{"(0,2][1 2] holes []", "(2,4][3] holes [{3 4}]"}},
-		{"until, and a batch was sealed", ingest.Options{Until: 4, BatchBytes: 1}, [][]byte{recs(1, 2), recs(9)}, []string{"(0,1][1] holes []", "(1,2][2] holes []", "(2,4][] holes [{2 4}]"}},
+		{"until, and a batch was sealed", ingest.Options{Until: 4, BatchBytes: 1}, [][]byte{recs(1, 2), recs(3), recs(9)}, []string{"(0,1][1] holes []", "(1,2][2] holes []", "(2,4][3] holes [{3 4}]"}},
 		{"not yet until", ingest.Options{Until: 4}, [][]byte{recs(1, 2)}, []string{"(0,2][1 2] holes []"}},
 		{"until before the start", ingest.Options{Start: 5, Until: 4}, [][]byte{recs(7)}, nil},
 		{"bad bytes behind until", ingest.Options{Until: 2}, [][]byte{append(recs(1, 2, 3), 1, 2, 3)}, []string{"(0,2][1 2] holes []"}},
@@ -134,7 +134,7 @@ func TestDone(t *testing.T) {
 		t.Errorf("done %v at %d before the start", s.Done(), s.Position())
 	}
 	for i, want := range []bool{false, true, true} {
-		_, err := s.Add(recs(uint64(5 + i)))
+		_, err := add(s, recs(uint64(5+i)))
 		check(t, err)
 		if s.Done() != want {
 			t.Errorf("done %v after index %d", s.Done(), 5+i)
@@ -192,7 +192,7 @@ func TestSealEmpty(t *testing.T) {
 	if b := s.Seal(); b != nil {
 		t.Errorf("got %s", show(b))
 	}
-	_, err := s.Add(recs(1))
+	_, err := add(s, recs(1))
 	check(t, err)
 	if b := s.Seal(); b == nil || b.Count != 1 {
 		t.Errorf("got %v", b)
@@ -210,13 +210,55 @@ func TestSealerAllocations(t *testing.T) {
 	allocations := testing.AllocsPerRun(1000, func() {
 		index++
 		changelog.SetIndex(one, index)
-		if _, err := s.Add(one); err != nil {
+		if _, err := add(s, one); err != nil {
 			t.Fatal(err)
 		}
 		s.Seal()
 	})
 	if allocations > 2 {
 		t.Errorf("%v allocations for a batch, want it and its records", allocations)
+	}
+}
+
+// A page that is full is the batch; one that is not is copied, so that nobody keeps a page
+// for a few records.
+func TestFullPageIsNotCopied(t *testing.T) {
+	const full = 112 << 10 // there is not enough room left for a read
+	for _, bytes := range []int{66, 64 << 10, full, full + 66, 128 << 10} {
+		s := ingest.NewSealer(ingest.Options{})
+		page := s.Room()
+		batches, err := add(s, recs(upTo(1, uint64(bytes/66))...))
+		check(t, err)
+		if b := s.Seal(); b != nil {
+			batches = append(batches, b)
+		}
+		b := batches[0]
+		if isPage := &b.Records[0] == &page[0]; len(batches) != 1 || isPage != (bytes > full) {
+			t.Errorf("%d bytes: %d batches, it is the page: %v", bytes, len(batches), isPage)
+		}
+		if spare := cap(b.Records) - len(b.Records); spare > len(page)/8 {
+			t.Errorf("%d bytes: %d bytes of memory lie idle", bytes, spare)
+		}
+		if taken := &s.Room()[0] != &page[0]; taken != (bytes > full) {
+			t.Errorf("%d bytes: the next ones go elsewhere: %v", bytes, taken)
+		}
+	}
+}
+
+// What comes behind a full page goes into memory that others have let go of, if there is
+// some that is large enough; and nothing is left of what was there.
+func TestSparePages(t *testing.T) {
+	spare := make(chan []byte, 2)
+	old := bytes.Repeat([]byte{0xee}, 128<<10)
+	spare <- old[:100]
+	spare <- make([]byte, 1000) // of something else
+	o := ingest.Options{Spare: spare}
+	stream := recs(upTo(1, 5000)...)
+	batches, err := seal(o, stream)
+	check(t, err)
+	checkBatches(t, o, batches, stream)
+	if &batches[0].Records[0] != &old[0] || len(spare) != 0 {
+		t.Error("the spare page is not used")
 	}
 }
 

@@ -106,9 +106,9 @@ func TestAssumeEmpty(t *testing.T) {
 // Nothing is guessed about what comes after a stop.
 func TestStopStays(t *testing.T) {
 	s := ingest.NewSealer(ingest.Options{})
-	_, first := s.Add(recs(1)[:10])
+	_, first := add(s, recs(1)[:10])
 	for range 2 {
-		batches, err := s.Add(recs(1, 2))
+		batches, err := add(s, recs(1, 2))
 		if len(batches) != 0 || err == nil || err != first {
 			t.Fatalf("got %v, %v; want nothing but %v", batches, err, first)
 		}
