@@ -7,13 +7,16 @@ import "github.com/lcapd/lcapd/changelog"
 // makes the record a barrier for both.
 func Keys(r changelog.Record) (home, other Slot, two bool) {
 	home = targetKey(r)
+	if t := r.Type(); t != changelog.TypeRenme && t != changelog.TypeMigrt {
+		return home, 0, false // no others have a source: they need not be searched for one
+	}
 	if source, _ := r.Source(); !source.IsZero() {
 		switch target := r.Target(); {
 		case r.Type() == changelog.TypeMigrt:
 			other, two = SlotOf(source), true
-		case r.Type() == changelog.TypeRenme && target.IsZero():
+		case target.IsZero():
 			home = SlotOf(source)
-		case r.Type() == changelog.TypeRenme:
+		default:
 			home, other, two = SlotOf(source), SlotOf(target), true
 		}
 	}
@@ -25,11 +28,12 @@ func Keys(r changelog.Record) (home, other Slot, two bool) {
 
 // targetKey is the slot of the object that the record is about, its source aside.
 func targetKey(r changelog.Record) Slot {
-	switch t := r.Type(); {
+	t, target := r.Type(), r.Target()
+	switch {
 	case t == changelog.TypeMark:
 		return 0 // the target FID holds flags
-	case !r.Target().IsZero():
-		return SlotOf(r.Target())
+	case !target.IsZero():
+		return SlotOf(target)
 	case parentIsTrue(t) && !r.Parent().IsZero():
 		return SlotOf(r.Parent())
 	}
