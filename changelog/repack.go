@@ -10,14 +10,8 @@ import "encoding/binary"
 // A large NID whose NID_BE bit is not wanted is copied unchanged, as the library
 // does: whoever wants the NID should want NID_BE too.
 func (r Record) AppendRepacked(dst []byte, want Format) []byte {
-	have := r.Flags()
-	keep := have & want.Flags & FlagsFormat
-	word, _ := r.Extra()
-	word &= want.Extra & ExtraKnown
-	if word&ExtraNID == 0 {
-		word &^= ExtraNIDBE
-	}
-	dst = appendHeaderWith(dst, r, have&FlagsPayload|keep|FlagVersion)
+	keep, word := r.kept(want)
+	dst = appendHeaderWith(dst, r, r.Flags()&FlagsPayload|keep)
 	dst = appendIf(dst, keep&FlagRename != 0, r.renameBlock)
 	dst = appendIf(dst, keep&FlagJobID != 0, r.jobIDBlock)
 	if keep&FlagExtra != 0 {
@@ -28,6 +22,45 @@ func (r Record) AppendRepacked(dst []byte, want Format) []byte {
 		dst = appendIf(dst, word&ExtraXattr != 0, r.xattrBlock)
 	}
 	return append(dst, r.NameArea()...)
+}
+
+// kept returns the format bits of the repacked record, and its extra-flags word.
+func (r Record) kept(want Format) (flags Flags, word Extra) {
+	word, _ = r.Extra()
+	word &= want.Extra & ExtraKnown
+	if word&ExtraNID == 0 {
+		word &^= ExtraNIDBE
+	}
+	return r.Flags()&want.Flags&FlagsFormat | FlagVersion, word
+}
+
+// RepackedSize returns how many bytes [Record.AppendRepacked] appends, and whether they
+// are the record's own: then there is nothing to cut.
+func (r Record) RepackedSize(want Format) (size int, same bool) {
+	flags, word := r.kept(want)
+	size = int(fixedSizes[flags>>12]) + int(binary.LittleEndian.Uint16(r.b))
+	same = flags == r.Flags()&FlagsFormat
+	if flags&FlagExtra != 0 {
+		size += int(extraSizes[word])
+		have, _ := r.Extra()
+		same = same && word == have
+	}
+	return size, same
+}
+
+// Repacking returns the format that stands for all those that repack every record as f
+// does: with the version bit, which repacked records have, wanted or not, without unknown
+// bits, without bits of the extra word that count for nothing.
+func (f Format) Repacking() Format {
+	f.Flags = f.Flags&FlagsFormat | FlagVersion
+	f.Extra &= ExtraKnown
+	if f.Flags&FlagExtra == 0 {
+		f.Extra = 0
+	}
+	if f.Extra&ExtraNID == 0 {
+		f.Extra &^= ExtraNIDBE
+	}
+	return f
 }
 
 func appendHeaderWith(dst []byte, r Record, flags Flags) []byte {

@@ -1,6 +1,7 @@
 package changelog_test
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/lcapd/lcapd/changelog"
@@ -31,6 +32,10 @@ func TestRepackEveryFormat(t *testing.T) {
 			packed = r.AppendRepacked(packed[:0], want)
 			got := frame(t, packed)
 			format := kept(have, want)
+			size, isSame := r.RepackedSize(want)
+			same(t, "RepackedSize", size, len(packed))
+			same(t, "nothing to cut", isSame, bytes.Equal(packed, r.Bytes()))
+			sameBytes(t, "repacked to the format that stands for it", r.AppendRepacked(nil, want.Repacking()), packed)
 			same(t, "Format", got.Format(), format)
 			same(t, "Size", got.Size(), nameOffset(format)+len(r.NameArea()))
 			sameBytes(t, "NameArea", got.NameArea(), r.NameArea())

@@ -20,20 +20,32 @@ type records struct {
 	homes  []groups.Slot // its home slot
 }
 
-// list takes b apart. A batch is framed before it is sealed, so bytes that are no
-// record are a fault of this program, and to go on would lose what is behind them.
-func list(b *core.Batch) *records {
-	rs := &records{packed: b.Records, ends: make([]int, 0, b.Count), homes: make([]groups.Slot, 0, b.Count)}
+// list takes form apart, which is b repacked, or b. A batch is framed before it is sealed,
+// so bytes that are no record are a fault of this program, and to go on would lose what is
+// behind them.
+func list(b, form *core.Batch) *records {
+	rs := &records{packed: form.Records, ends: make([]int, 0, b.Count), homes: make([]groups.Slot, 0, b.Count)}
+	walk(b, func(r changelog.Record, end int) {
+		home, _, _ := groups.Keys(r)
+		rs.ends = append(rs.ends, end)
+		rs.homes = append(rs.homes, home)
+	})
+	if form != b {
+		rs.ends = rs.ends[:0]
+		walk(form, func(_ changelog.Record, end int) { rs.ends = append(rs.ends, end) })
+	}
+	return rs
+}
+
+// walk calls f with each record of a batch, and where it ends.
+func walk(b *core.Batch, f func(r changelog.Record, end int)) {
 	scan := changelog.NewScanner(b.Records)
 	for scan.Scan() {
-		home, _, _ := groups.Keys(scan.Record())
-		rs.ends = append(rs.ends, int(scan.Offset()))
-		rs.homes = append(rs.homes, home)
+		f(scan.Record(), int(scan.Offset()))
 	}
 	if err := scan.Err(); err != nil {
 		panic(fmt.Sprintf("scatter: the batch (%d, %d] was sealed with bytes that are no record: %v", b.From, b.To, err))
 	}
-	return rs
 }
 
 // start returns where record i starts.

@@ -35,7 +35,11 @@ func (p *Part) Bytes() int64 { return int64(len(p.Records)) }
 // Everything, or a part that lies in one run and is at least half of the batch, is
 // not copied: it shares the batch's bytes. Other parts are copied, each into a buffer
 // of exactly its size.
-func Cut(b *core.Batch, wants []Want) []Part {
+func Cut(b *core.Batch, wants []Want) []Part { return CutForm(b, b, wants) }
+
+// CutForm is [Cut], but the parts hold the records as they are in form, which is b
+// repacked. To whom they go b tells: form may have lost what a record's home depends on.
+func CutForm(b, form *core.Batch, wants []Want) []Part {
 	parts := make([]Part, len(wants))
 	present := cmp.Or(b.Slots, &groups.AllSlots) // a batch without a word on it may have all
 	var rs *records
@@ -44,12 +48,12 @@ func Cut(b *core.Batch, wants []Want) []Part {
 		all := w.Slots == nil || contains(w.Slots, present)
 		switch {
 		case all && w.From <= b.From && w.To >= b.To:
-			parts[i] = whole(b)
+			parts[i] = whole(form)
 			continue
 		case !all && !w.Slots.Meets(present):
 			continue
 		case rs == nil:
-			rs = list(b)
+			rs = list(b, form)
 		}
 		lo, hi := rs.upTo(w.From), rs.upTo(w.To)
 		switch {
@@ -86,7 +90,7 @@ func whole(b *core.Batch) Part {
 	}
 	last, ok := lastIndex(b)
 	if !ok {
-		rs := list(b)
+		rs := list(b, b)
 		return rs.run(0, len(rs.ends))
 	}
 	return Part{Records: slices.Clip(b.Records), Count: b.Count, First: indexAt(b.Records, 0), Last: last, Shared: true}
