@@ -102,6 +102,7 @@ type peer struct {
 	name   string
 	unsent int64 // bytes of the batches that its writer still holds
 	sends  int   // deliveries that it still holds
+	repack bool  // it gets records with blocks cut away
 }
 
 // State is what was durable when lcapd stopped.

@@ -88,6 +88,9 @@ type (
 		Peer                 Peer
 		Group, Name, Session string
 		Serves               []groups.MDT // nil stands for all
+		// Repacked: it gets records with blocks cut away, so what it gets is measured when
+		// that is done.
+		Repacked bool
 	}
 	// Credit lets a member take more.
 	Credit struct {
@@ -115,6 +118,12 @@ type (
 	Sent struct {
 		Peer  Peer
 		Batch *Batch
+	}
+	// Copied: the records of a delivery are not bytes of its batch but of Copy, a batch
+	// that only writers hold. Sent names Copy then.
+	Copied struct {
+		Peer        Peer
+		Batch, Copy *Batch
 	}
 	// Measured tells what a delivery held when it was cut out of its batch: so many
 	// bytes, the last record at index Last; 0 and 0 if there was none, and the member
@@ -188,10 +197,13 @@ const (
 	Earliest              // at the first record not yet cleared
 )
 
-// Whole tells whether the delivery is all of its batch: then there is nothing to cut.
-func (d Deliver) Whole() bool {
+// All tells whether the delivery has all records of its batch.
+func (d Deliver) All() bool {
 	return d.Slots == nil && d.From <= d.Batch.From && d.To >= d.Batch.To
 }
+
+// Whole tells whether the delivery is its batch as it is: then there is nothing to cut.
+func (d Deliver) Whole() bool { return !d.Repacked && d.All() }
 
 // What is to be done.
 type (
@@ -220,6 +232,8 @@ type (
 		groups.Delivery
 		Epoch Epoch
 		Batch *Batch
+		// Repacked: the member gets the records with blocks cut away.
+		Repacked bool
 		// MaybeRedelivered: an earlier run of lcapd may have delivered it.
 		MaybeRedelivered bool
 	}

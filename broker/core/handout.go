@@ -106,7 +106,7 @@ func (t *track) mayReach() uint64 {
 func (c *Core) deliver(t *track, d groups.Delivery, b *Batch) {
 	p := c.peers[d.Member]
 	c.pin(p, b)
-	out := Deliver{Delivery: d, Epoch: b.Epoch, Batch: b, MaybeRedelivered: d.From < t.before}
+	out := Deliver{Delivery: d, Epoch: b.Epoch, Batch: b, Repacked: p.repack, MaybeRedelivered: d.From < t.before}
 	if out.Whole() {
 		t.group.Measured(d, b.Bytes(), b.lastRecord(), c.now)
 	}

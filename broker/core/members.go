@@ -29,7 +29,7 @@ func (ev Join) apply(c *Core) {
 		c.emit(Disconnect{Peer: old, Reason: "the same session has connected again"})
 	}
 	g.members[ev.Name] = ev.Peer
-	c.peers[ev.Peer] = &peer{id: ev.Peer, group: g, name: ev.Name}
+	c.peers[ev.Peer] = &peer{id: ev.Peer, group: g, name: ev.Name, repack: ev.Repacked}
 	w := Welcome{Peer: ev.Peer, Marks: make(map[groups.MDT]uint64, len(g.tracks))}
 	for _, t := range g.tracks {
 		w.Marks[t.mdt.id] = t.Mark()

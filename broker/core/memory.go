@@ -6,6 +6,7 @@ import "fmt"
 type pin struct {
 	deliveries int
 	dropped    bool // out of its window: only writers hold it
+	copied     bool // never in a window, see Copied; whose memory it is the core does not know
 }
 
 // hasRoom tells whether one more grant is within the limit. What was granted counts:
@@ -53,8 +54,27 @@ func (ev Sent) apply(c *Core) {
 	delete(c.pins, ev.Batch)
 	if x.dropped {
 		c.pinned -= ev.Batch.Weight()
+	}
+	if x.dropped && !x.copied {
 		c.emit(Free{ev.Batch})
 	}
+}
+
+// apply lets go of the batch that a delivery was cut out of, and counts the copy that its
+// writer holds instead: once, however many writers share it.
+func (ev Copied) apply(c *Core) {
+	if p := c.peers[ev.Peer]; p != nil {
+		p.unsent += ev.Copy.Weight()
+		p.sends++
+	} else {
+		c.leaving += ev.Copy.Weight()
+	}
+	if c.pins[ev.Copy] == nil {
+		c.pins[ev.Copy] = &pin{dropped: true, copied: true}
+		c.pinned += ev.Copy.Weight()
+	}
+	c.pins[ev.Copy].deliveries++
+	Sent{ev.Peer, ev.Batch}.apply(c)
 }
 
 // cutWorst sends away the member that has most to read of what it was sent, when that

@@ -38,8 +38,9 @@ type world struct {
 	// delivered notes what was delivered, by group, MDT and key, if it is not nil.
 	delivered map[string][]uint64
 	contents  map[*Batch][]uint64
-	sending   map[*Batch]int  // how many deliveries of it writers have
-	kept      map[*Batch]bool // that the core has kept and not said to be free
+	sending   map[*Batch]int    // how many deliveries of it writers have
+	copies    map[*Batch]*Batch // what was made of them for those who get records repacked
+	kept      map[*Batch]bool   // that the core has kept and not said to be free
 	freed     map[*Batch]bool
 	over      int // for how long more was pinned than may be
 	most      int // records in a batch
@@ -129,6 +130,7 @@ func newWorld(rng *dice) *world {
 		groups:   make(map[string]*worldGroup),
 		contents: make(map[*Batch][]uint64),
 		sending:  make(map[*Batch]int),
+		copies:   make(map[*Batch]*Batch),
 		kept:     make(map[*Batch]bool),
 		freed:    make(map[*Batch]bool),
 		disk:     disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState), mdts: make(map[groups.MDT]MDTState)},
@@ -534,16 +536,46 @@ func (w *world) deliver(d Deliver) {
 		ev := Measured{Delivery: d.Delivery}
 		if n := len(records); n > 0 {
 			ev.Bytes, ev.Last = int64(n)*recordSize, records[n-1]
+			if d.Repacked {
+				ev.Bytes /= 2
+			}
 		}
 		w.later(lane, func() { w.step(ev) })
 	}
-	w.sending[d.Batch]++
+	held := d.Batch
+	w.sending[held]++
+	if d.Repacked {
+		w.later(lane, func() { held = w.repack(d) })
+	}
 	w.later(lane, func() {
-		if w.sending[d.Batch]--; w.sending[d.Batch] == 0 {
-			delete(w.sending, d.Batch)
-		}
-		w.step(Sent{Peer: d.Member, Batch: d.Batch})
+		w.letGo(held)
+		w.step(Sent{Peer: d.Member, Batch: held})
 	})
+}
+
+// repack puts a smaller copy of its batch in the place of what a delivery holds; sometimes there is nothing
+// to cut.
+func (w *world) repack(d Deliver) *Batch {
+	if d.Batch.To%4 == 0 {
+		return d.Batch
+	}
+	held := w.copies[d.Batch]
+	if held == nil {
+		made := *d.Batch
+		held, made.Records = &made, made.Records[:len(made.Records)/2]
+		w.copies[d.Batch] = held
+	}
+	w.sending[held]++
+	w.letGo(d.Batch)
+	w.step(Copied{Peer: d.Member, Batch: d.Batch, Copy: held})
+	return held
+}
+
+// letGo notes that a writer has one delivery of a batch less.
+func (w *world) letGo(b *Batch) {
+	if w.sending[b]--; w.sending[b] == 0 {
+		delete(w.sending, b)
+	}
 }
 
 func (w *world) welcome(o Welcome) {
@@ -830,7 +862,7 @@ func (w *world) join(group, name, session string) {
 	}
 	w.members = append(w.members, &worldMember{id: w.lastID, name: name, group: group, session: session, applied: make(map[groups.LeaseID]uint64)})
 	w.note("join %d to %s", w.lastID, group)
-	w.step(Join{Peer: w.lastID, Group: group, Name: name, Session: session})
+	w.step(Join{Peer: w.lastID, Group: group, Name: name, Session: session, Repacked: w.lastID%3 == 0})
 }
 
 func (w *world) die(m *worldMember) {
@@ -913,7 +945,7 @@ func (w *world) checkFreed(inWindow map[*Batch]bool) {
 // crash is the end of lcapd: what was on its way is lost, or arrives all the same.
 func (w *world) crash() {
 	w.note("lcapd crashes")
-	w.sending, w.kept = make(map[*Batch]int), make(map[*Batch]bool)
+	w.sending, w.copies, w.kept = make(map[*Batch]int), make(map[*Batch]*Batch), make(map[*Batch]bool)
 	for _, p := range w.pending {
 		if (p.lane == "disk" || strings.HasPrefix(p.lane, "mdt")) && w.rng.IntN(2) == 0 {
 			w.core = New(w.cfg, State{}, w.now) // nobody hears the answer
