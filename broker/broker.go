@@ -41,6 +41,9 @@ type Options struct {
 	// History is how many bytes of batches are kept for listeners that do not keep up;
 	// 0 stands for an eighth of Limits.Memory, which is in addition.
 	History int64
+	// Views is how many bytes of batches are kept that were filtered or cut for those who
+	// want less than all; 0 stands for a sixteenth of Limits.Memory, which is in addition.
+	Views int64
 	// CreateGroups says whether a join may make a group, at first: see AllowCreation.
 	CreateGroups bool
 	// AssumeEmpty takes unknown extra flags of records to add no bytes.
@@ -59,6 +62,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.History == 0 {
 		o.History = o.Limits.Memory / 8
+	}
+	if o.Views == 0 {
+		o.Views = o.Limits.Memory / 16
 	}
 	if o.RecogniseEvery == 0 {
 		o.RecogniseEvery = time.Minute
@@ -80,6 +86,8 @@ type Broker struct {
 	copies chan copyOrder // of the state
 	spare  chan []byte    // memory of batches that nobody has any more, for readers
 	done   chan struct{}  // closed when Run returns
+
+	viewCounts viewCounts // counted by whoever makes a view
 }
 
 // New returns a broker that Run starts.

@@ -50,36 +50,56 @@ func (b *Broker) Done(ctx context.Context, d *Delivery) error {
 	return b.send(ctx, core.Sent{Peer: d.member, Batch: d.batch})
 }
 
-// cutter cuts deliveries out of their batches, beside the loop. What a group hands out
+// cutter cuts deliveries out of their batches, beside the loop, and the fields out of
+// them that the member does not want. What a group hands out
 // of an MDT passes one cutter, so it keeps its order. It has one job at a time; what
 // comes meanwhile waits in queue, which credit bounds, and is one job then: so under
 // load one walk over a batch serves many members.
 type cutter struct {
-	jobs  chan []core.Deliver
-	queue []core.Deliver
+	jobs  chan []order
+	queue []order
 	busy  bool
+}
+
+// order is a delivery that is to be cut out of its batch.
+type order struct {
+	core.Deliver
+	view *view                       // of the batch, for a member that wants less; else nil
+	see  func() (*core.Batch, error) // returns it
+}
+
+// piece is what an order came to: a part of the batch, or of the view.
+type piece struct {
+	scatter.Part
+	of *core.Batch
 }
 
 // cutters is how many there are.
 const cutters = 4
 
-// deliver has a delivery cut out and passed on. All of a batch needs no cutting, but
-// must not overtake what does. A member may have been sent away since the core decided.
+// deliver has a delivery cut out and passed on. All of a batch needs no cutting, nor all
+// of a view that was made before, but must not overtake what does. A member may have been
+// sent away since the core decided.
 func (l *loop) deliver(d core.Deliver) {
 	p := l.peers[d.Member]
 	if p == nil {
 		l.core.Step(core.Sent{Peer: d.Member, Batch: d.Batch})
 		return
 	}
+	o, all := order{Deliver: d}, d.Batch
+	if d.Repacked {
+		o.view = l.views.of(d.Batch, sight{fields: p.fields})
+		o.see, all = *o.view.make.Load(), o.view.made
+	}
 	c := l.cutterOf(p.group, d.MDT)
 	switch {
 	case c.busy:
-		c.queue = append(c.queue, d)
-	case d.Whole():
-		l.pass(d, scatter.Cut(d.Batch, []scatter.Want{{From: d.From, To: d.To}})[0])
+		c.queue = append(c.queue, o)
+	case d.All() && all != nil:
+		l.handOver(o, piece{scatter.Cut(all, []scatter.Want{{From: d.From, To: d.To}})[0], all})
 	default:
 		c.busy = true
-		c.jobs <- []core.Deliver{d} // there is room: it is idle
+		c.jobs <- []order{o} // there is room: it is idle
 	}
 }
 
@@ -98,8 +118,8 @@ func (l *loop) cut(c *cutter) {
 		case <-l.ctx.Done():
 			return
 		case job := <-c.jobs:
-			parts := cutAll(job)
-			if l.b.call(l.ctx, func(l *loop) { l.cutDone(c, job, parts) }) != nil {
+			pieces := cutAll(job)
+			if l.b.call(l.ctx, func(l *loop) { l.cutDone(c, job, pieces) }) != nil {
 				return
 			}
 		}
@@ -107,31 +127,49 @@ func (l *loop) cut(c *cutter) {
 }
 
 // cutAll cuts the deliveries, which are of one batch after the other as a rule.
-func cutAll(job []core.Deliver) []scatter.Part {
-	parts := make([]scatter.Part, 0, len(job))
+func cutAll(job []order) []piece {
+	pieces := make([]piece, 0, len(job))
 	for i := 0; i < len(job); {
-		batch := job[i].Batch
+		first := job[i]
 		var wants []scatter.Want
-		for ; i < len(job) && job[i].Batch == batch; i++ {
+		for ; i < len(job) && job[i].Batch == first.Batch && job[i].view == first.view; i++ {
 			wants = append(wants, scatter.Want{From: job[i].From, To: job[i].To, Slots: job[i].Slots})
 		}
-		parts = append(parts, scatter.Cut(batch, wants)...)
+		seen := first.Batch
+		if first.view != nil {
+			seen, _ = first.see() // a sight of fields alone does not fail
+		}
+		for _, part := range scatter.CutForm(first.Batch, seen, wants) {
+			pieces = append(pieces, piece{part, seen})
+		}
 	}
-	return parts
+	return pieces
 }
 
 // cutDone passes on what was cut, and gives the cutter what came meanwhile.
-func (l *loop) cutDone(c *cutter, job []core.Deliver, parts []scatter.Part) {
-	for i, d := range job {
-		if !d.Whole() {
-			l.core.Step(core.Measured{Delivery: d.Delivery, Bytes: parts[i].Bytes(), Last: parts[i].Last})
-		}
-		l.pass(d, parts[i])
+func (l *loop) cutDone(c *cutter, job []order, pieces []piece) {
+	for i, o := range job {
+		l.handOver(o, pieces[i])
 	}
 	if c.busy = len(c.queue) > 0; c.busy {
 		c.jobs <- c.queue
 		c.queue = nil
 	}
+}
+
+// handOver tells the core what a delivery came to, and passes it on.
+func (l *loop) handOver(o order, p piece) {
+	if !o.Whole() {
+		l.core.Step(core.Measured{Delivery: o.Delivery, Bytes: p.Bytes(), Last: p.Last})
+	}
+	if o.view != nil {
+		o.view.made = p.of
+	}
+	if p.of != o.Batch {
+		l.core.Step(core.Copied{Peer: o.Member, Batch: o.Batch, Copy: p.of})
+		o.Batch = p.of
+	}
+	l.pass(o.Deliver, p.Part)
 }
 
 // errNoRoom ends the membership of who gave more credit than it has room for.

@@ -35,10 +35,16 @@ type link struct {
 	weight  int64
 	late    bool // found in a hole: it lies below what was shown before
 	unknown bool // how many records were in the range is not known
-	batch   atomic.Pointer[core.Batch]
+	batch   atomic.Pointer[published]
 
 	ready chan struct{} // closed when next is set
 	next  *link
+}
+
+// published is a batch and, for what several listeners want instead, its views.
+type published struct {
+	*core.Batch
+	views map[sight]*view
 }
 
 func newHistory(limit int64) *history {
@@ -48,10 +54,10 @@ func newHistory(limit int64) *history {
 
 // show appends a batch. Without listeners it is not kept: whoever comes is shown what comes
 // later, and one that has just gone must not get hold of it, as nobody waits for him.
-func (h *history) show(b *core.Batch, late bool) {
+func (h *history) show(b *core.Batch, views map[sight]*view, late bool) {
 	x := &link{mdt: b.MDT, epoch: b.Epoch, from: b.From, to: b.To, count: b.Count, weight: b.Weight(), late: late}
 	if h.listeners > 0 {
-		x.batch.Store(b)
+		x.batch.Store(&published{b, views})
 		h.bytes += x.weight
 	}
 	h.append(x)
@@ -85,11 +91,11 @@ func (h *history) forgetOldest() {
 }
 
 // shown returns the batch of a link; nil when it is too old, or there never was one.
-func (x *link) shown() *core.Batch { return x.batch.Load() }
+func (x *link) shown() *published { return x.batch.Load() }
 
 // tally counts what a listener was shown. The listener counts, operators look.
 type tally struct {
-	records, bytes, gaps, missed atomic.Uint64
+	records, bytes, gaps, missed, filtered atomic.Uint64
 }
 
 func (t *tally) gotSome(records, bytes int) {
@@ -102,6 +108,12 @@ func (t *tally) missedSome(records int) {
 	t.missed.Add(uint64(records))
 }
 
-func (t *tally) counts() (records, bytes, gaps, missed uint64) {
-	return t.records.Load(), t.bytes.Load(), t.gaps.Load(), t.missed.Load()
+func (t *tally) leftOut(records int) { t.filtered.Add(uint64(records)) }
+
+// listenerCounts is what a tally comes to: records and bytes shown, gaps told, records in
+// them, records left out because the listener does not want them.
+type listenerCounts struct{ records, bytes, gaps, missed, filtered uint64 }
+
+func (t *tally) counts() listenerCounts {
+	return listenerCounts{t.records.Load(), t.bytes.Load(), t.gaps.Load(), t.missed.Load(), t.filtered.Load()}
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/modules"
 )
 
 // Listener is shown what is read while it listens: in order, or an exact notice of
@@ -23,6 +25,8 @@ type Listener struct {
 	order   []groups.MDT // of wants
 	gaps    []Gap        // to tell before anything else
 	begun   time.Time
+	sight   sight // set by the loop, before the listener begins
+	failed  error // of its modules
 	tally   tally
 }
 
@@ -36,6 +40,9 @@ type watched struct {
 	epoch core.Epoch
 	after uint64
 	gap   *Gap // that grows
+	// chain is the listener's modules at work, if what they do does not depend on the
+	// record alone.
+	chain *modules.Chain
 }
 
 // ListenOptions say what a listener wants.
@@ -45,6 +52,13 @@ type ListenOptions struct {
 	// Seen is what the listener saw last when it was connected before: it is shown what
 	// is still to be read behind that, and told what it missed.
 	Seen []Mark
+	// Plan is what its records pass; nil for nothing. It must not hold records back.
+	Plan *modules.Plan
+	// Filter and Modules are what Plan was made of, for operators.
+	Filter, Modules string
+	// Fields are the blocks that its records shall have, as far as they have them; nil
+	// stands for records as they are.
+	Fields *changelog.Format
 	// Remote is where it is, for operators.
 	Remote string
 }
@@ -67,10 +81,14 @@ type Gap struct {
 	MDT      string
 	Epoch    core.Epoch
 	From, To uint64 // (From, To]
-	// Records is how many were read there and not shown, unless it is Unknown.
+	// Records is how many were read there and not shown, unless it is Unknown: whether
+	// the listener's modules would have let them pass nobody has looked.
 	Records int
 	Unknown bool
 }
+
+// ErrModules ends a listener whose modules have failed.
+var ErrModules = errors.New("the listener's modules have failed")
 
 // clockSkew is how much older than its connection a record may be that a listener is
 // shown: servers' clocks differ.
@@ -109,6 +127,7 @@ func (l *loop) listen(x *Listener) ([]Mark, error) {
 		marks = append(marks, Mark{MDT: m.Name, Epoch: l.core.Epoch(m.id), Index: m.shown})
 	}
 	x.at = l.history.newest
+	x.sight = l.views.enter(sight{plan: x.options.Plan, fields: fieldsOf(x.options.Fields)})
 	x.resume(marks)
 	l.lastListener++
 	x.id = l.lastListener
@@ -141,8 +160,10 @@ func (x *Listener) resume(marks []Mark) {
 func (x *Listener) Close() error {
 	err := x.b.call(context.Background(), func(l *loop) {
 		delete(l.listeners, x.id)
-		_, _, gaps, _ := x.tally.counts()
-		l.gapsTold += gaps
+		l.views.leave(x.sight)
+		n := x.tally.counts()
+		l.past.gaps += n.gaps
+		l.past.filtered += n.filtered
 		l.history.listeners--
 	})
 	if err == ErrStopped {
@@ -151,10 +172,10 @@ func (x *Listener) Close() error {
 	return err
 }
 
-// Next returns what comes next, and waits for it. Errors: [ErrStopped], the cause of
-// the end of ctx.
+// Next returns what comes next, and waits for it. Errors: [ErrStopped], [ErrModules], the
+// cause of the end of ctx.
 func (x *Listener) Next(ctx context.Context) (Shown, error) {
-	for {
+	for x.failed == nil {
 		if len(x.gaps) > 0 {
 			gap := x.gaps[0]
 			x.gaps = x.gaps[1:]
@@ -178,6 +199,7 @@ func (x *Listener) Next(ctx context.Context) (Shown, error) {
 			return s, nil
 		}
 	}
+	return Shown{}, x.failed
 }
 
 func (x *Listener) isReady() bool {
@@ -243,29 +265,88 @@ func (w *watched) grow(k *link) {
 	w.gap.To, w.gap.Records, w.gap.Unknown = k.to, w.gap.Records+k.count, w.gap.Unknown || k.unknown
 }
 
-// show shows what of a batch is not older than the listener.
-func (x *Listener) show(w *watched, k *link, b *core.Batch) (Shown, bool) {
+// show shows what of a batch is not older than the listener, and what of that it wants.
+func (x *Listener) show(w *watched, k *link, b *published) (Shown, bool) {
 	s := Shown{MDT: w.name, Epoch: k.epoch, From: k.from, To: k.to, Records: b.Records, Count: b.Count, Late: k.late}
 	if k.epoch == w.epoch && w.after > k.from && !k.late {
 		s.From = w.after
-		s.Records, s.Count = cut(b, func(r changelog.Record) bool { return r.Index() > w.after })
+		s.Records, s.Count = cut(b.Batch, func(r changelog.Record) bool { return r.Index() > w.after })
 	}
 	if w.since != 0 {
-		s.Records, s.Count = cut(b, func(r changelog.Record) bool { return r.Time() >= w.since })
+		s.Records, s.Count = cut(b.Batch, func(r changelog.Record) bool { return r.Time() >= w.since })
 		if s.Count > 0 {
 			w.since = 0
 		}
 	}
-	if s.Count == 0 {
+	s.Last = b.Newest.Index
+	if x.sight != (sight{}) && s.Count > 0 {
+		x.see(w, b, &s)
+	}
+	if s.Count == 0 || x.failed != nil {
 		return s, false
 	}
-	first, _, err := changelog.Next(s.Records)
+	s.First = firstOf(s.Records).Index()
+	x.tally.gotSome(s.Count, len(s.Records))
+	return s, true
+}
+
+// see leaves of what is shown of a batch what the listener wants. It takes a view that it
+// shares with others where there is one.
+func (x *Listener) see(w *watched, b *published, s *Shown) {
+	part := *b.Batch
+	part.From, part.Records, part.Count = s.From, s.Records, s.Count
+	view := func() (*core.Batch, error) { return x.viewOf(w, &part) }
+	if v := b.views[x.sight]; v != nil && s.Count == b.Count {
+		if shared := v.make.Load(); shared != nil {
+			view = *shared
+		}
+	}
+	seen, err := view()
+	if err != nil {
+		x.failed = fmt.Errorf("%w, at (%d, %d] of %s: %w", ErrModules, s.From, s.To, s.MDT, err)
+		return
+	}
+	x.tally.leftOut(s.Count - seen.Count)
+	s.Records, s.Count = seen.Records, seen.Count
+	if seen.Count > 0 {
+		s.Last = lastOf(seen.Records)
+	}
+}
+
+// viewOf makes a view for this listener alone.
+func (x *Listener) viewOf(w *watched, b *core.Batch) (*core.Batch, error) {
+	x.b.viewCounts.count(b)
+	own := x.sight
+	if own.plan != nil && !own.plan.Pure() {
+		if w.chain == nil {
+			w.chain = own.plan.New(modules.Start{After: b.From})
+		}
+		err := w.chain.GoOn(b.From)
+		if err == nil {
+			b, err = passed(w.chain, b)
+		}
+		if err != nil {
+			return nil, err
+		}
+		own.plan = nil
+	}
+	return own.of(b)
+}
+
+// firstOf returns the first of some records, lastOf the index of the last.
+func firstOf(records []byte) changelog.Record {
+	first, _, err := changelog.Next(records)
 	if err != nil {
 		panic(err) // the batch was framed when it was sealed
 	}
-	s.First, s.Last = first.Index(), b.Newest.Index
-	x.tally.gotSome(s.Count, len(s.Records))
-	return s, true
+	return first
+}
+
+func lastOf(records []byte) uint64 {
+	scan := changelog.NewScanner(records)
+	for scan.Scan() {
+	}
+	return scan.Last
 }
 
 // cut returns the records of a batch from the first one on that is wanted.

@@ -291,7 +291,7 @@ func TestGapsDoNotMixEpochs(t *testing.T) {
 	h.listeners = 1
 	x := &Listener{wants: map[groups.MDT]*watched{0: {name: "m"}}, order: []groups.MDT{0}, at: h.newest}
 	show := func(epoch core.Epoch, from, to uint64, late bool) {
-		h.show(&core.Batch{Epoch: epoch, From: from, To: to, Count: int(to - from), Records: make([]byte, 100)}, late)
+		h.show(&core.Batch{Epoch: epoch, From: from, To: to, Count: int(to - from), Records: make([]byte, 100)}, nil, late)
 	}
 	show(0, 0, 10, false)
 	show(0, 10, 15, false)

@@ -39,13 +39,14 @@ type loop struct {
 	store        *store
 	cutters      [cutters]*cutter
 	history      *history
+	views        *views
 	listeners    map[uint64]*Listener
 	lastListener uint64
 	storing      map[string][]chan struct{} // who waits for a group to be on disk
 	begun        time.Time
 	mayCreate    bool // a join may make a group
 	watch        watch
-	gapsTold     uint64                   // to listeners that are gone
+	past         listenerCounts           // of listeners that are gone
 	lent         map[*core.Batch]struct{} // whose memory is not ours alone: see spare.go
 }
 
@@ -85,6 +86,7 @@ func newLoop(b *Broker) (*loop, error) {
 		disk:      make(chan core.Persist, 1),
 		store:     s,
 		history:   newHistory(b.opts.History),
+		views:     newViews(b.opts.Views, &b.viewCounts),
 		listeners: make(map[uint64]*Listener),
 		storing:   make(map[string][]chan struct{}),
 		begun:     time.Now(),
@@ -95,7 +97,7 @@ func newLoop(b *Broker) (*loop, error) {
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.started.Go(l.writeToDisk)
 	for i := range l.cutters {
-		c := &cutter{jobs: make(chan []core.Deliver, 1)}
+		c := &cutter{jobs: make(chan []order, 1)}
 		l.cutters[i] = c
 		l.started.Go(func() { l.cut(c) })
 	}
@@ -225,7 +227,7 @@ func (l *loop) publish(o core.Publish) {
 	if l.history.listeners > 0 {
 		l.lend(o.Batch)
 	}
-	l.history.show(o.Batch, o.Late)
+	l.history.show(o.Batch, l.views.forListeners(o.Batch), o.Late)
 }
 
 // mdtRestarted tells listeners that they may have missed anything.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/scatter"
+	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/groups"
 )
 
@@ -66,6 +67,9 @@ type JoinOptions struct {
 	// Distribution and Start, if not nil, are what the group must have, or get.
 	Distribution *groups.Distribution
 	Start        *core.Start
+	// Fields are the blocks that its records shall have, as far as they have them; nil
+	// stands for records as they are.
+	Fields *changelog.Format
 	// Create makes the group if there is none.
 	Create bool
 	// Remote is where the member is, for operators.
@@ -83,7 +87,8 @@ type peer struct {
 	Peer
 	group, name, remote string
 	joined              time.Time
-	records, bytes      int64 // that were delivered to it
+	fields              changelog.Format // of its sight
+	records, bytes      int64            // that were delivered to it
 }
 
 func (p *peer) delivered(part scatter.Part) {
@@ -121,8 +126,8 @@ func (l *loop) join(o JoinOptions, to Peer) (core.Peer, error) {
 	}
 	l.lastPeer++
 	id := l.lastPeer
-	l.peers[id] = &peer{Peer: to, group: o.Group, name: o.Name, remote: o.Remote, joined: time.Now()}
-	l.core.Step(core.Join{Peer: id, Group: o.Group, Name: o.Name, Session: o.Session, Serves: serves})
+	l.peers[id] = &peer{Peer: to, group: o.Group, name: o.Name, remote: o.Remote, joined: time.Now(), fields: fieldsOf(o.Fields)}
+	l.core.Step(core.Join{Peer: id, Group: o.Group, Name: o.Name, Session: o.Session, Serves: serves, Repacked: o.Fields != nil})
 	return id, nil
 }
 

@@ -23,9 +23,10 @@ func (l *loop) status(now time.Time) wire.Status {
 		Started: l.begun, Ready: true, Problems: []wire.Problem{},
 		MDTs: []wire.MDTStatus{}, Groups: []wire.GroupStatus{}, Listeners: []wire.ListenerStatus{},
 		Memory: wire.Memory{
-			Limit: snap.Limit + l.b.opts.History, Batches: snap.Memory, Pinned: snap.Pinned,
-			Granted: snap.Granted, Listened: l.history.bytes,
+			Limit: snap.Limit + l.b.opts.History + l.b.opts.Views, Batches: snap.Memory, Pinned: snap.Pinned,
+			Granted: snap.Granted, Listened: l.history.bytes, Views: l.views.bytes,
 		},
+		Views: wire.Views{Batches: l.b.viewCounts.batches.Load(), Records: l.b.viewCounts.records.Load()},
 	}
 	for _, m := range snap.MDTs {
 		s.MDTs = append(s.MDTs, l.mdtStatus(m))
@@ -33,10 +34,12 @@ func (l *loop) status(now time.Time) wire.Status {
 	for _, g := range snap.Groups {
 		s.Groups = append(s.Groups, l.groupStatus(g, snap.MDTs, now))
 	}
-	s.ListenerGaps = l.gapsTold
+	s.ListenerGaps, s.ListenerFiltered = l.past.gaps, l.past.filtered
 	for _, x := range l.listeners {
-		s.Listeners = append(s.Listeners, x.status())
-		s.ListenerGaps += s.Listeners[len(s.Listeners)-1].Gaps
+		one := x.status()
+		s.Listeners = append(s.Listeners, one)
+		s.ListenerGaps += one.Gaps
+		s.ListenerFiltered += one.Filtered
 	}
 	slices.SortFunc(s.Listeners, func(a, b wire.ListenerStatus) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Remote, b.Remote))
@@ -118,6 +121,7 @@ func (l *loop) memberStatus(group string, m groups.MemberState) wire.MemberStatu
 	}
 	if p := l.peers[m.ID]; p != nil {
 		s.Remote, s.Joined, s.Records, s.Bytes = p.remote, p.joined, uint64(p.records), uint64(p.bytes)
+		s.Fields = wire.FormOf(p.fields).Names()
 	}
 	return s
 }
@@ -149,9 +153,10 @@ func (l *loop) trackStatus(t groups.TrackState, names map[groups.MemberID]string
 }
 
 func (x *Listener) status() wire.ListenerStatus {
-	s := wire.ListenerStatus{
-		Name: x.options.Name, Remote: x.options.Remote, Since: x.begun, MDTs: append([]string{}, x.options.MDTs...),
+	o, n := x.options, x.tally.counts()
+	return wire.ListenerStatus{
+		Name: o.Name, Remote: o.Remote, Since: x.begun, MDTs: append([]string{}, o.MDTs...),
+		Fields: wire.FormOf(x.sight.fields).Names(), Filter: o.Filter, Modules: o.Modules,
+		Records: n.records, Bytes: n.bytes, Gaps: n.gaps, Missed: n.missed, Filtered: n.filtered,
 	}
-	s.Records, s.Bytes, s.Gaps, s.Missed = x.tally.counts()
-	return s
 }

@@ -126,6 +126,19 @@ func (c *Chain) Push(now time.Time, in Batch) (Batch, error) {
 	return c.end()
 }
 
+// GoOn has the stream go on behind an index, wherever that is: what lies between is not going to come, or came
+// before. Nothing may be held.
+func (c *Chain) GoOn(after uint64) error {
+	switch {
+	case c.failure != nil:
+		return c.failure
+	case c.covered != c.read:
+		return fmt.Errorf("%w: something above %d is held", ErrInput, c.covered)
+	}
+	c.read, c.covered = after, after
+	return nil
+}
+
 // pushAll gives all records to the first module.
 func (c *Chain) pushAll(from uint64) {
 	first := c.stages[0]

@@ -87,6 +87,8 @@ type Kind struct {
 	// Holds: it may hold records beyond a batch. Permutes: it lets them go in another order than
 	// that of their indexes; nothing that holds may come behind it.
 	Holds, Permutes bool
+	// Paced: what it does with a record depends on when records come.
+	Paced bool
 	// UsesCeiling: what it does depends on Start.Ceiling, so a chain with it serves one group only,
 	// and is made anew when the group falls back ([Plan.UsesCeiling]).
 	UsesCeiling bool

@@ -96,6 +96,12 @@ func (p *Plan) UsesCeiling() bool {
 	return slices.ContainsFunc(p.steps, func(s step) bool { return s.kind.UsesCeiling })
 }
 
+// Pure tells that what comes of a record depends on the record alone: then it does not matter where a
+// stream begins, and batches may pass chains of their own, in any order.
+func (p *Plan) Pure() bool {
+	return !slices.ContainsFunc(p.steps, func(s step) bool { return s.kind.Holds || s.kind.Paced || s.kind.UsesCeiling })
+}
+
 // New makes a chain for one stream.
 func (p *Plan) New(start Start) *Chain {
 	c := &Chain{stages: make([]*stage, len(p.steps)), covered: start.After, read: start.After}

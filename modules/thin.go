@@ -52,6 +52,7 @@ func Rate() Kind {
 		Name:    "rate",
 		Summary: "keeps so many records a second at most, for listeners",
 		Rules:   []string{"rate"},
+		Paced:   true,
 		Parse: func(o *Options, use Use) (Factory, error) {
 			perSecond := o.Int("records", 0, 1, 1_000_000_000)
 			if !o.Set("records") {

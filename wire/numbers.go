@@ -47,3 +47,15 @@ func (f Form) Format() changelog.Format {
 		Extra: changelog.Extra(f>>16) & changelog.ExtraKnown,
 	}
 }
+
+// Names returns the names of the blocks, separated by commas; "all" for 0, "none" for no block.
+func (f Form) Names() string {
+	names := f.Format().String()
+	switch {
+	case f == 0:
+		return "all"
+	case names == "":
+		return "none"
+	}
+	return names
+}

@@ -19,6 +19,9 @@ type (
 		Listeners []ListenerStatus `json:"listeners"`
 		// ListenerGaps is how many gaps listeners were told, since the start.
 		ListenerGaps uint64 `json:"listener_gaps"`
+		// ListenerFiltered is how many records listeners' filters and modules left out, since the start.
+		ListenerFiltered uint64 `json:"listener_filtered"`
+		Views            Views  `json:"views"`
 	}
 	// Memory is what is kept, in bytes.
 	Memory struct {
@@ -27,6 +30,13 @@ type (
 		Pinned   int64 `json:"pinned"`  // held by writers only
 		Granted  int64 `json:"granted"` // that readers may still deliver
 		Listened int64 `json:"history"` // kept for listeners
+		Views    int64 `json:"views"`   // filtered or cut for those who want less, and what they were made of
+	}
+	// Views is what was filtered or cut for those who want less than all, since the start: each batch
+	// once for all who want the same.
+	Views struct {
+		Batches uint64 `json:"batches"`
+		Records uint64 `json:"records"` // in them, before
 	}
 	// Problem is something that an operator should know.
 	Problem struct {
@@ -141,7 +151,8 @@ type (
 		Name     string        `json:"name"`
 		Remote   string        `json:"remote"`
 		Joined   time.Time     `json:"joined"`
-		MDTs     []string      `json:"mdts"` // that it serves; none for all
+		MDTs     []string      `json:"mdts"`   // that it serves; none for all
+		Fields   string        `json:"fields"` // that it wants: as [Form.Names]
 		Lanes    int           `json:"lanes"`
 		Leases   int           `json:"leases"`
 		InFlight int64         `json:"in_flight"` // bytes of them
@@ -155,11 +166,16 @@ type (
 		Name    string    `json:"name"`
 		Remote  string    `json:"remote"`
 		Since   time.Time `json:"since"`
-		MDTs    []string  `json:"mdts"` // none for all
+		MDTs    []string  `json:"mdts"`   // none for all
+		Fields  string    `json:"fields"` // that it wants: as [Form.Names]
+		Filter  string    `json:"filter,omitempty"`
+		Modules string    `json:"modules,omitempty"`
 		Records uint64    `json:"records"`
 		Bytes   uint64    `json:"bytes"`
 		Gaps    uint64    `json:"gaps"`
 		Missed  uint64    `json:"missed"` // records in those gaps, as far as known
+		// Filtered is how many records its filter and modules left out.
+		Filtered uint64 `json:"filtered"`
 	}
 	// Done answers requests that change something: OpCreate, OpDelete, OpSeek and so on.
 	Done struct {
