@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 	"time"
@@ -18,10 +19,14 @@ import (
 	"github.com/lcapd/lcapd/changelog"
 )
 
-// The largest expression: bytes of its text, nodes of its tree. An evaluation visits each node once at most.
+// The largest expression: bytes of its text, nodes of its tree, steps of all its patterns, and of those in a chain from
+// a connection. An evaluation visits each node once at most, and takes each step of a pattern once at most for each
+// byte of a text, which has up to 255.
 const (
-	maxExpression = 4096
-	maxNodes      = 512
+	maxExpression   = 4096
+	maxNodes        = 512
+	maxSteps        = 10000
+	connectionSteps = 500
 )
 
 // test tells whether something is true of a record.
@@ -38,8 +43,9 @@ type (
 	timeOf   func(r changelog.Record) changelog.Time
 )
 
-// compileExpression parses and checks an expression over the fields of a record. An error names the place in it.
-func compileExpression(text string) (test, error) {
+// compileExpression parses and checks an expression over the fields of a record, whose patterns take so many steps
+// at most. An error names the place in it.
+func compileExpression(text string, steps int) (test, error) {
 	if len(text) > maxExpression {
 		return nil, fmt.Errorf("the expression has %d bytes, at most %d are allowed", len(text), maxExpression)
 	}
@@ -48,10 +54,62 @@ func compileExpression(text string) (test, error) {
 		return nil, place(err)
 	}
 	t, err := truth(tree.Node)
+	if err == nil {
+		err = checkPatterns(&tree.Node, steps)
+	}
 	if at := new(file.Error); errors.As(err, &at) {
 		return nil, place(at.Bind(tree.Source))
 	}
 	return t, err
+}
+
+// checkPatterns refuses patterns whose search would take too long.
+func checkPatterns(root *ast.Node, steps int) error {
+	p := patterns{left: steps}
+	ast.Walk(root, &p)
+	return p.err
+}
+
+// patterns counts down the steps that the patterns of an expression may take.
+type patterns struct {
+	left int
+	err  error
+}
+
+// Visit implements [ast.Visitor].
+func (p *patterns) Visit(node *ast.Node) {
+	pattern, text := patternOf(*node)
+	if text == nil || p.err != nil {
+		return
+	}
+	parsed, err := syntax.Parse(pattern, syntax.Perl)
+	if err == nil {
+		var program *syntax.Prog
+		if program, err = syntax.Compile(parsed.Simplify()); err == nil {
+			p.left -= len(program.Inst)
+		}
+	}
+	if err != nil || p.left < 0 {
+		p.err = wrong(text, "up to this pattern the search takes too many steps; repeat less in it, or have fewer patterns")
+	}
+}
+
+// patternOf returns the pattern that a node searches for, as a regular expression, and where it is; nil for none.
+func patternOf(n ast.Node) (string, ast.Node) {
+	switch n := n.(type) {
+	case *ast.BinaryNode:
+		if text, ok := n.Right.(*ast.StringNode); ok && n.Operator == "matches" {
+			return text.Value, text
+		}
+	case *ast.CallNode:
+		if name, ok := n.Callee.(*ast.IdentifierNode); !ok || name.Value != "glob" {
+			return "", nil
+		}
+		if text, ok := n.Arguments[1].(*ast.StringNode); ok {
+			return globExpression(text.Value), text
+		}
+	}
+	return "", nil
 }
 
 // grammar tells the parser which names there are, and what they are.

@@ -12,7 +12,11 @@ func Filter() Kind {
 		Name:    "filter",
 		Summary: "keeps the records of some types, or those that an expression is true of",
 		Rules:   []string{"types", "where"},
-		Parse: func(o *Options, _ Use) (Factory, error) {
+		Parse: func(o *Options, use Use) (Factory, error) {
+			steps := maxSteps
+			if use.Connection {
+				steps = connectionSteps
+			}
 			f := filter{types: everyType}
 			if text := o.String("types", ""); o.Set("types") {
 				var err error
@@ -22,7 +26,7 @@ func Filter() Kind {
 			}
 			if text := o.String("where", ""); o.Set("where") {
 				var err error
-				if f.where, err = compileExpression(text); err != nil {
+				if f.where, err = compileExpression(text, steps); err != nil {
 					o.Errorf("where", "%v", err)
 				}
 			}

@@ -3,6 +3,7 @@ package modules_test
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,32 +137,33 @@ func TestExpressionMistakes(t *testing.T) {
 		`nid == "x"`:                        `in line 1, column 8`,
 		`time > "yesterday"`:                `"yesterday" is not a time such as 2026-09-21T14:13:20Z`,
 		`name matches "("`:                  `error parsing regexp`,
-		`glob(name, "[")`:                   `syntax error in pattern, in line 1, column 12`,
-		`glob(uid, "a")`:                    `cannot use int as argument (type string) to call glob`,
-		`glob("a", "a")`:                    `the first argument is a field`,
-		`glob(name, jobid)`:                 `the pattern is a constant text`,
-		`in_net(nid)`:                       `in_net needs at least one network`,
-		`in_net(nid, "10.0.0.0/33")`:        `want ADDRESS, ADDRESS/BITS`,
-		`in_net(nid, "10.0.0.0/8@eth")`:     `"eth" is no LNet network`,
-		`in_net(name, "10.0.0.0/8")`:        `name is not a NID`,
-		`any_bits(flags, uid)`:              `a number is compared with a whole number only`,
-		`uid`:                               `expected bool, but got int`,
-		`uid + 1 == 2`:                      `neither side of "==" is a field`,
-		`uid == 1.5`:                        `whole number`,
-		`uid == gid + 1`:                    `whole number`,
-		`uid in uids`:                       `unknown name uids`,
-		`uid in [gid]`:                      `whole number`,
-		`name == name2`:                     `unknown name name2`,
-		`fid == name`:                       `fid and name are not to be compared, in line 1, column 8, at "name"`,
-		`len(name) > 3`:                     `unknown name len`,
-		`all(1..1000000000, # > 0)`:         `a builtin cannot be used here`,
-		`last ? true : false`:               `a conditional cannot be used here`,
-		`let a = true; a`:                   `a variabledeclarator cannot be used here`,
-		`[1,2] == [1,2]`:                    `neither side of "==" is a field`,
-		`last == archived`:                  `last and archived are not to be compared`,
-		`name in 1..2`:                      `cannot use string as type int in array`,
-		`"a" in ["a"]`:                      `the left side of in is a field`,
-		`uid == 99999999999999999999`:       `value out of range`,
+		strings.Repeat(`name matches ".{1000}"||`, 11) + "last": `up to this pattern the search takes too many steps; repeat less in it, or have fewer patterns, in line 1, column 230, at "\".{1000}\"||`,
+		`glob(name, "[")`:               `syntax error in pattern, in line 1, column 12`,
+		`glob(uid, "a")`:                `cannot use int as argument (type string) to call glob`,
+		`glob("a", "a")`:                `the first argument is a field`,
+		`glob(name, jobid)`:             `the pattern is a constant text`,
+		`in_net(nid)`:                   `in_net needs at least one network`,
+		`in_net(nid, "10.0.0.0/33")`:    `want ADDRESS, ADDRESS/BITS`,
+		`in_net(nid, "10.0.0.0/8@eth")`: `"eth" is no LNet network`,
+		`in_net(name, "10.0.0.0/8")`:    `name is not a NID`,
+		`any_bits(flags, uid)`:          `a number is compared with a whole number only`,
+		`uid`:                           `expected bool, but got int`,
+		`uid + 1 == 2`:                  `neither side of "==" is a field`,
+		`uid == 1.5`:                    `whole number`,
+		`uid == gid + 1`:                `whole number`,
+		`uid in uids`:                   `unknown name uids`,
+		`uid in [gid]`:                  `whole number`,
+		`name == name2`:                 `unknown name name2`,
+		`fid == name`:                   `fid and name are not to be compared, in line 1, column 8, at "name"`,
+		`len(name) > 3`:                 `unknown name len`,
+		`all(1..1000000000, # > 0)`:     `a builtin cannot be used here`,
+		`last ? true : false`:           `a conditional cannot be used here`,
+		`let a = true; a`:               `a variabledeclarator cannot be used here`,
+		`[1,2] == [1,2]`:                `neither side of "==" is a field`,
+		`last == archived`:              `last and archived are not to be compared`,
+		`name in 1..2`:                  `cannot use string as type int in array`,
+		`"a" in ["a"]`:                  `the left side of in is a field`,
+		`uid == 99999999999999999999`:   `value out of range`,
 		strings.Repeat("(", 2000) + "last" + strings.Repeat(")", 2000): ``,
 		strings.Repeat("last || ", 600) + "last":                       `the expression has 4804 bytes`,
 		strings.Repeat("last||", 400) + "last":                         `exceeds maximum allowed nodes`,
@@ -173,6 +175,28 @@ func TestExpressionMistakes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "chain of modules: modules[0] (filter): where: ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%.60s: got %v, want %q", where, err, want)
 		}
+	}
+}
+
+// Who connects may search for less than who configures.
+func TestPatternsOfConnections(t *testing.T) {
+	for where, ok := range map[string]bool{
+		`glob(name, "*.tmp") || name matches "^run-[0-9]+[.]h5$"`:            true,
+		`name matches ".{600}"`:                                              false,
+		`not (uid == 0 and glob(name, "` + strings.Repeat("?*", 300) + `"))`: false,
+	} {
+		for _, connection := range []bool{false, true} {
+			_, err := modules.Parse([]modules.Spec{{Name: "filter", Options: map[string]any{"where": where}}}, modules.Builtin(),
+				modules.Use{Scope: modules.ForListeners, Connection: connection})
+			if (err == nil) != (ok || !connection) || err != nil && !strings.Contains(err.Error(), "too many steps; repeat less in it, or have fewer patterns, in line 1, column ") {
+				t.Errorf("%.60s, over a connection %v: %v", where, connection, err)
+			}
+		}
+	}
+	_, err := modules.Parse(slices.Repeat([]modules.Spec{{Name: "rate", Options: map[string]any{"records": 1}}}, 5), modules.Builtin(),
+		modules.Use{Scope: modules.ForListeners, Connection: true})
+	if err == nil || !strings.Contains(err.Error(), "5 modules, at most 4 are allowed") {
+		t.Error(err)
 	}
 }
 

@@ -6,8 +6,11 @@ import (
 	"slices"
 )
 
-// MaxModules is how many modules a chain may have.
-const MaxModules = 16
+// MaxModules is how many modules a chain may have, MaxConnection those of one from a connection.
+const (
+	MaxModules    = 16
+	MaxConnection = 4
+)
 
 // ErrChain: the chain of modules is not one that can run.
 var ErrChain = errors.New("chain of modules")
@@ -33,19 +36,23 @@ func Parse(specs []Spec, kinds []Kind, use Use) (*Plan, error) {
 	}
 	p := &Plan{text: text}
 	var wrong []error
-	if len(specs) > MaxModules {
-		wrong = append(wrong, fmt.Errorf("%d modules, at most %d are allowed", len(specs), MaxModules))
+	if most := use.most(); len(specs) > most {
+		wrong = append(wrong, fmt.Errorf("%d modules, at most %d are allowed", len(specs), most))
 	}
 	permuted := ""
 	for i, spec := range specs {
 		at := func(err error) { wrong = append(wrong, fmt.Errorf("modules[%d] (%s): %w", i, spec.Name, err)) }
-		kind, err := kindNamed(spec.Name, kinds)
+		kind, err := kindNamed(spec.Name, kinds, use)
 		if err != nil {
 			wrong = append(wrong, fmt.Errorf("modules[%d]: %w", i, err))
 			continue
 		}
 		if permuted != "" && kind.Holds {
 			at(unsafeFor("it holds records, and %s before it takes them out of order; put %s last", permuted, permuted))
+		}
+		if err := use.mayRun(kind); err != nil {
+			at(err)
+			continue
 		}
 		if kind.Permutes {
 			permuted = kind.Name
@@ -67,14 +74,17 @@ func Parse(specs []Spec, kinds []Kind, use Use) (*Plan, error) {
 }
 
 // kindNamed finds a module by its name.
-func kindNamed(name string, kinds []Kind) (Kind, error) {
-	known := make([]string, len(kinds))
-	for i, k := range kinds {
-		if known[i] = k.Name; k.Name == name {
+func kindNamed(name string, kinds []Kind, use Use) (Kind, error) {
+	var known []string
+	for _, k := range kinds {
+		if k.Name == name {
 			return k, nil
 		}
+		if use.mayRun(k) == nil {
+			known = append(known, k.Name)
+		}
 	}
-	return Kind{}, fmt.Errorf("there is no module %q; the modules are %s", name, list(known))
+	return Kind{}, use.unknown(name, known)
 }
 
 // String returns the text of the chain, as [FormatSpecs] does: equal texts do the same.

@@ -17,6 +17,9 @@ type Use struct {
 	// Whole: batches are handed out and acknowledged as a whole, so that their records need not be
 	// in the order of their indexes.
 	Whole bool
+	// Connection: the chain came over a connection, from whoever may listen. So it must cost little: it is short,
+	// nothing in it holds records, patterns are small, and nothing is what its user wrote.
+	Connection bool
 }
 
 // Scope says who gets what comes out of the chain.
@@ -85,6 +88,30 @@ func (u Use) mayMerge() error {
 		return unsafeFor("the consumers need every record (an audit does), this module drops records of which newer ones tell the same; state consumers: changes, or consumers: state, if that is so for all of them")
 	}
 	return nil
+}
+
+// most returns how many modules a chain may have.
+func (u Use) most() int {
+	if u.Connection {
+		return MaxConnection
+	}
+	return MaxModules
+}
+
+// mayRun refuses, for a chain from a connection, a module that costs more than its time.
+func (u Use) mayRun(k Kind) error {
+	if u.Connection && k.Holds {
+		return unsafeFor("it holds records back, in memory that whoever connects would take; a group's chain may have it, or hold them on your side")
+	}
+	return nil
+}
+
+// unknown says of a module that is not there why that may be.
+func (u Use) unknown(name string, known []string) error {
+	if u.Connection && name == "wasm" {
+		return unsafeFor("wasm: programs of users run only where the operator's configuration names them, not for whoever connects; the modules here are %s", list(known))
+	}
+	return fmt.Errorf("there is no module %q; the modules are %s", name, list(known))
 }
 
 // mayLose refuses a module that drops records that nothing else tells.

@@ -12,6 +12,7 @@ import (
 func TestRefusedUses(t *testing.T) {
 	group := func(c modules.Consumers) modules.Use { return modules.Use{Consumers: c, Whole: true} }
 	listeners := modules.Use{Scope: modules.ForListeners}
+	stranger := modules.Use{Scope: modules.ForListeners, Consumers: modules.State, Whole: true, Connection: true}
 	all := modules.Use{Scope: modules.ForAll, Consumers: modules.State, Whole: true}
 	for _, c := range []struct {
 		chain string
@@ -37,6 +38,11 @@ func TestRefusedUses(t *testing.T) {
 		{`[{rate: {records: 2}}]`, group(modules.State), "a group would miss changes for good"},
 		{`[{sample: {one_in: 2}}]`, all, "everybody would miss changes for good"},
 		{`[{sample: {one_in: 2}}, {rate: {records: 2}}]`, listeners, ""},
+		{`[{filter: {types: CREAT}}, {project: {fields: []}}, {sample: {one_in: 2}}, {rate: {records: 2}}]`, stranger, ""},
+		{`[coalesce]`, stranger, "modules[0] (coalesce): not safe here: it holds records back"},
+		{`[cancel]`, stranger, "it holds records back"},
+		{`[reorder]`, stranger, "it holds records back"},
+		{`[{wasm: {file: /etc/mine.wasm}}]`, stranger, "programs of users run only where the operator's configuration names them, not for whoever connects; the modules here are filter, project, sample, rate"},
 	} {
 		specs, err := modules.ParseSpecs(c.chain)
 		if err != nil {
