@@ -98,36 +98,23 @@ func (g *Gap) Error() string {
 	return fmt.Sprintf("%s: %s: gap: %s records in (%d, %d] not received: %s", g.Addr, g.MDT, n, g.From, g.To, g.Why)
 }
 
-// newBatch makes a batch of a message that conn received last and of its payload, cut to the wanted blocks if
-// the server has not done it. It checks that the payload is what the message says. The records stay where they
+// newBatch makes a batch of a message that conn received last and of its payload. It checks that the payload is what the message says. The records stay where they
 // were received: conn gets another buffer for that.
 func newBatch(conn *transport.Conn, addr string, m *wire.Batch, payload []byte, wanted wire.Form, pool *sync.Pool) (*Batch, error) {
 	if err := checkPayload(m, payload); err != nil {
 		return nil, err
 	}
+	if m.Form != wanted {
+		return nil, fmt.Errorf("%w: batch of %s: its records have the blocks %s, not %s", ErrProtocol, m.MDT, m.Form.Names(), wanted.Names())
+	}
 	buf, ok := pool.Get().(*[]byte)
 	if !ok {
 		buf = new([]byte)
 	}
-	packed := payload
-	if wanted == 0 || m.Form == wanted {
-		*buf = conn.Trade(*buf)
-	} else {
-		packed = appendCut((*buf)[:0], payload, wanted)
-		*buf = packed
-	}
+	*buf = conn.Trade(*buf)
 	return &Batch{Addr: addr, MDT: m.MDT, Epoch: uint32(m.Epoch), From: m.From, To: m.To, First: m.First, Last: m.Last,
 		Count: int(m.N), Delivery: int(min(m.Delivery, 1<<31-1)), MaybeRedelivered: m.Flags&wire.MaybeRedelivered != 0,
-		Late: m.Flags&wire.Late != 0, lease: m.Lease, packed: packed, buf: buf, pool: pool}, nil
-}
-
-// appendCut appends records, with the wanted blocks of those that they have.
-func appendCut(dst, packed []byte, wanted wire.Form) []byte {
-	format := wanted.Format()
-	for s := changelog.NewScanner(packed); s.Scan(); {
-		dst = s.Record().AppendRepacked(dst, format)
-	}
-	return dst
+		Late: m.Flags&wire.Late != 0, lease: m.Lease, packed: payload, buf: buf, pool: pool}, nil
 }
 
 func checkPayload(m *wire.Batch, payload []byte) error {

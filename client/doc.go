@@ -49,7 +49,7 @@
 // # What can go wrong
 //
 // The error of Join, Next and Records ends a member, except for the context's and a [LostError].
-// [ErrNameInUse], [ErrUnknownGroup], [ErrUnknownMDT], [ErrRefused], [ErrVersion] and
+// [ErrNameInUse], [ErrUnknownGroup], [ErrUnknownMDT], [ErrBadFilter], [ErrRefused], [ErrVersion] and
 // [ErrProtocol] are of that kind, and [ErrStopped] after Close. What passes is tried again:
 // brokers that restart, networks that fail.
 //

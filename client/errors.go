@@ -23,6 +23,9 @@ var (
 	ErrUnknownMDT = errors.New("unknown MDT")
 	// ErrGroupExists: the group to be created is there already.
 	ErrGroupExists = errors.New("group exists")
+	// ErrBadFilter: a filter or a chain of modules is wrong, or not allowed; the server's text says what
+	// and where.
+	ErrBadFilter = errors.New("bad filter")
 	// ErrRefused: the server understood and does not grant it; its text says why.
 	ErrRefused = errors.New("refused")
 	// ErrVersion: server and client have no version of the protocol in common.
@@ -68,6 +71,8 @@ func (e *Error) Unwrap() error {
 		return ErrUnknownMDT
 	case wire.GroupExists:
 		return ErrGroupExists
+	case wire.BadFilter:
+		return ErrBadFilter
 	case wire.Version:
 		return ErrVersion
 	case wire.BadMessage, wire.UnknownMessage:
@@ -117,7 +122,7 @@ func unreached(err error) error {
 
 // isPermanent tells whether connecting again is pointless.
 func isPermanent(err error) bool {
-	for _, final := range []error{ErrNameInUse, ErrUnknownGroup, ErrUnknownMDT, ErrRefused, ErrVersion,
+	for _, final := range []error{ErrNameInUse, ErrUnknownGroup, ErrUnknownMDT, ErrBadFilter, ErrRefused, ErrVersion,
 		ErrProtocol, transport.ErrBadAddress} {
 		if errors.Is(err, final) {
 			return true

@@ -81,7 +81,8 @@ type listening struct {
 
 func (x *listening) opening() wire.Message {
 	s := x.settings
-	return &wire.Listen{Req: 1, Name: s.name, MDTs: s.mdts, Fields: s.fields, Filter: s.filter, Seen: x.seen}
+	return &wire.Listen{Req: 1, Name: s.name, MDTs: s.mdts, Fields: s.fields, Filter: s.filter,
+		Modules: s.modules, Seen: x.seen}
 }
 
 func (x *listening) opened(_ *link, answer wire.Message) (Connected, bool) {

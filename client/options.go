@@ -28,6 +28,10 @@ type joinOption func(*settings)
 
 func (o joinOption) joining(s *settings) { o(s) }
 
+type listenOption func(*settings)
+
+func (o listenOption) listening(s *settings) { o(s) }
+
 type option func(*settings)
 
 func (o option) joining(s *settings)   { o(s) }
@@ -44,6 +48,7 @@ type settings struct {
 	mdts         []string
 	fields       wire.Form
 	filter       string
+	modules      string
 	batches      int // the window
 	bytes        int
 	patient      bool
@@ -89,15 +94,19 @@ func Name(name string) Option { return option(func(s *settings) { s.name = name 
 // brokers, each with MDTs of its own, leave this out, or join each by itself. Default: all.
 func MDTs(names ...string) Option { return option(func(s *settings) { s.mdts = names }) }
 
-// Fields has all optional blocks of the records cut off but those of f: by the broker, or here if it
-// does not. Default: records as they are.
+// Fields has the broker cut off all optional blocks of the records but those of f. Default: records as
+// they are.
 func Fields(f changelog.Format) Option {
-	// The version bit adds nothing to a record, and tells "no block" from 0, which stands for all.
-	return option(func(s *settings) { s.fields = wire.FormOf(f) | wire.Form(changelog.FlagVersion) })
+	return option(func(s *settings) { s.fields = wire.FormOf(f.Repacking()) }) // not 0, which stands for all
 }
 
-// Filter is an expression that records must match. A member's must be that of its group.
+// Filter is an expression that records must match, as docs/modules.md has it; the broker compiles it:
+// [ErrBadFilter]. A member's must be that of its group.
 func Filter(expression string) Option { return option(func(s *settings) { s.filter = expression }) }
+
+// Modules are what a listener's records pass at the broker behind its filter: a chain of docs/modules.md, as JSON, of
+// filter, sample, rate and project. The broker compiles it: [ErrBadFilter].
+func Modules(chain string) ListenOption { return listenOption(func(s *settings) { s.modules = chain }) }
 
 // Window is how much is received ahead of the caller, from each broker. Larger ones bridge
 // longer delays, and leave less to other members. Default: 16 batches, 8 MiB.

@@ -81,11 +81,12 @@ type peer struct {
 	t    testing.TB
 	conn *transport.Conn
 	said chan wire.Message // closed when the connection has ended
+	form wire.Form         // what the member asked for
 }
 
 // serve is the reader of one connection: it hands all that is said to the test.
 func (s *server) serve(ctx context.Context, c *transport.Conn) {
-	p := &peer{s.t, c, make(chan wire.Message, 1000)}
+	p := &peer{s.t, c, make(chan wire.Message, 1000), 0}
 	defer close(p.said)
 	select {
 	case s.peers <- p:
@@ -125,6 +126,7 @@ func (s *server) member() (*peer, *wire.Join) {
 	s.t.Helper()
 	p := s.accept()
 	join := hear[*wire.Join](p)
+	p.form = join.Fields
 	p.say(&wire.Joined{Req: join.Req, Group: join.Group, Name: join.Name, Distribution: "mdt",
 		MDTs: []wire.Mark{{MDT: "MDT0", Epoch: 1, Mark: 0}}}, nil)
 	hear[*wire.Credit](p)
@@ -210,7 +212,9 @@ func (p *peer) reply(req uint64, v any) {
 // batch sends records first..last of an MDT under a lease.
 func (p *peer) batch(mdt string, lease, first, last uint64) {
 	p.t.Helper()
-	p.say(batchOf(mdt, lease, first, last), pack(p.t, first, last))
+	m := batchOf(mdt, lease, first, last)
+	m.Form = p.form
+	p.say(m, pack(p.t, first, last))
 }
 
 func batchOf(mdt string, lease, first, last uint64) *wire.Batch {

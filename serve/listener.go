@@ -1,8 +1,14 @@
 package serve
 
 import (
+	"encoding/json"
+	"errors"
+	"slices"
+
 	"github.com/lcapd/lcapd/broker"
 	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/changelog"
+	"github.com/lcapd/lcapd/modules"
 	"github.com/lcapd/lcapd/transport"
 	"github.com/lcapd/lcapd/wire"
 )
@@ -15,13 +21,16 @@ func (x *session) listen(m *wire.Listen) error {
 	if err := x.isFree(); err != nil {
 		return err
 	}
-	if m.Filter != "" {
-		return errNoFilter
-	}
 	if err := checkName(m.Name); err != nil {
 		return err
 	}
-	o := broker.ListenOptions{Name: m.Name, MDTs: m.MDTs, Remote: x.conn.Remote()}
+	o := broker.ListenOptions{
+		Name: m.Name, MDTs: m.MDTs, Filter: m.Filter, Modules: m.Modules, Fields: wanted(m.Fields), Remote: x.conn.Remote(),
+	}
+	var err error
+	if o.Plan, err = x.planOf(m); err != nil {
+		return err
+	}
 	for _, p := range m.Seen {
 		o.Seen = append(o.Seen, broker.Mark{MDT: p.MDT, Epoch: core.Epoch(p.Epoch), Index: p.Index})
 	}
@@ -29,7 +38,7 @@ func (x *session) listen(m *wire.Listen) error {
 	if err != nil {
 		return err
 	}
-	x.listener = listener
+	x.listener, x.form = listener, formOf(o.Fields)
 	answer := &wire.Listening{Req: m.Req}
 	for _, p := range marks {
 		answer.MDTs = append(answer.MDTs, wire.Position{MDT: p.MDT, Epoch: wire.Epoch(p.Epoch), Index: p.Index})
@@ -37,6 +46,49 @@ func (x *session) listen(m *wire.Listen) error {
 	x.send(answer)
 	x.started.Go(x.feed)
 	return nil
+}
+
+// planOf compiles what a listener's records shall pass; nil for nothing.
+func (x *session) planOf(m *wire.Listen) (*modules.Plan, error) {
+	var specs []modules.Spec
+	if m.Modules != "" && !json.Valid([]byte(m.Modules)) { // YAML may be many times larger than its text
+		return nil, &wire.Error{Code: wire.BadFilter, Text: "modules: the text of a chain is JSON here, such as [{\"filter\": {\"types\": \"CREAT\"}}]"}
+	}
+	specs, err := modules.ParseSpecs(m.Modules)
+	if m.Filter != "" {
+		specs = slices.Insert(specs, 0, modules.Spec{Name: "filter", Options: map[string]any{"where": m.Filter}})
+	}
+	if err != nil || len(specs) == 0 {
+		return nil, badFilter(err)
+	}
+	use := modules.Use{Scope: modules.ForListeners, Consumers: modules.State, Connection: true}
+	plan, err := modules.Parse(specs, x.o.Modules, use)
+	return plan, badFilter(err)
+}
+
+// badFilter says of an error of a chain what it is, for the peer.
+func badFilter(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &wire.Error{Code: wire.BadFilter, Text: err.Error()}
+}
+
+// wanted returns the blocks that a peer wants; nil for records as they are.
+func wanted(form wire.Form) *changelog.Format {
+	if form == 0 {
+		return nil
+	}
+	f := form.Format()
+	return &f
+}
+
+// formOf returns what a peer is told of the blocks that it wants.
+func formOf(wants *changelog.Format) wire.Form {
+	if wants == nil {
+		return 0
+	}
+	return wire.FormOf(wants.Repacking())
 }
 
 // feed sends a listener what it is shown, one by one: who is slow finds a gap when he
@@ -50,6 +102,9 @@ func (x *session) feed() {
 		switch {
 		case x.ctx.Err() != nil:
 			return // the session ends, and has a last word to say
+		case errors.Is(err, broker.ErrModules):
+			x.lastWord(spoken(err, 0, 0), err)
+			return
 		case err != nil:
 			x.conn.Close(err)
 			return
@@ -70,7 +125,7 @@ func (x *session) show(s broker.Shown) error {
 	}
 	m := &wire.Batch{
 		MDT: s.MDT, Epoch: wire.Epoch(s.Epoch), From: s.From, To: s.To, First: s.First, Last: s.Last,
-		N: uint64(s.Count), Delivery: 1,
+		N: uint64(s.Count), Delivery: 1, Form: x.form,
 	}
 	if s.Late {
 		m.Flags |= wire.Late

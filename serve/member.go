@@ -27,8 +27,8 @@ func (x *session) join(m *wire.Join) error {
 	if err != nil {
 		return err
 	}
-	o.Remote = x.conn.Remote()
-	to := &memberPeer{x: x, req: m.Req, outcome: make(chan error, 1)}
+	o.Remote, o.Fields = x.conn.Remote(), wanted(m.Fields)
+	to := &memberPeer{x: x, req: m.Req, form: formOf(o.Fields), outcome: make(chan error, 1)}
 	member, err := x.o.Broker.Join(x.ctx, o, to)
 	if err != nil {
 		return err
@@ -112,6 +112,7 @@ func startOf(name string) (core.Start, error) {
 type memberPeer struct {
 	x       *session
 	req     uint64     // of the join
+	form    wire.Form  // of the records
 	outcome chan error // of the join; the loop sends once
 	decided bool       // the outcome was sent; the loop owns it
 }
@@ -135,7 +136,7 @@ func (p *memberPeer) decide(err error) {
 func (p *memberPeer) Deliver(d *broker.Delivery) bool {
 	m := wire.Batch{
 		MDT: d.MDT, Epoch: wire.Epoch(d.Epoch), Lease: uint64(d.Lease), From: d.From, To: d.To,
-		First: d.First, Last: d.Last, N: uint64(d.Count), Delivery: uint64(d.Attempt),
+		First: d.First, Last: d.Last, N: uint64(d.Count), Delivery: uint64(d.Attempt), Form: p.form,
 	}
 	if d.MaybeRedelivered {
 		m.Flags |= wire.MaybeRedelivered
@@ -171,9 +172,9 @@ func (p *memberPeer) Lost(l broker.Lost) {
 // errSentAway ends the connection of a member whose membership the broker has ended.
 var errSentAway = errors.New("the broker has ended the membership")
 
-// lastWord is how long a member that is sent away has to take the reason: what it pins
+// lastWordTime is how long a peer that is sent away has to take the reason: what it pins
 // meanwhile is missing elsewhere.
-const lastWord = 250 * time.Millisecond
+const lastWordTime = 250 * time.Millisecond
 
 // Ended implements [broker.Peer]. The loop must not wait for the last word to be
 // written.
@@ -182,15 +183,17 @@ func (p *memberPeer) Ended(reason error) {
 		p.decide(errSentAway)
 	}
 	p.x.count(sentAway)
-	frames, err := wire.Encode(&wire.Bye{Code: codeOf(reason), Text: reason.Error()})
-	if err != nil {
-		p.x.conn.Close(errSentAway)
-		return
-	}
 	p.x.started.Go(func() { // Leave, before the session waits, has the loop forget this peer
-		ctx, cancel := context.WithTimeout(p.x.ctx, lastWord)
-		defer cancel()
-		_ = p.x.conn.SendWait(ctx, transport.Message{Frames: frames}) // it is a courtesy
-		p.x.conn.Close(errSentAway)
+		p.x.lastWord(&wire.Bye{Code: codeOf(reason), Text: reason.Error()}, errSentAway)
 	})
+}
+
+// lastWord says something to the peer and ends the connection.
+func (x *session) lastWord(m wire.Message, why error) {
+	if frames, err := wire.Encode(m); err == nil {
+		ctx, cancel := context.WithTimeout(x.ctx, lastWordTime)
+		defer cancel()
+		_ = x.conn.SendWait(ctx, transport.Message{Frames: frames}) // it is a courtesy
+	}
+	x.conn.Close(why)
 }

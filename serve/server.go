@@ -11,6 +11,7 @@ import (
 	"github.com/lcapd/lcapd/broker"
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/modules"
 	"github.com/lcapd/lcapd/transport"
 	"github.com/lcapd/lcapd/wire"
 )
@@ -27,6 +28,9 @@ type Options struct {
 	Hello time.Duration
 	// MaxFrame is the largest frame that is accepted, in bytes, for peers to know.
 	MaxFrame int
+	// Modules are those that listeners may name, as far as they are safe for them; nil stands for
+	// [modules.Builtin].
+	Modules []modules.Kind
 	// Count, if not nil, is called with the code of each error that a peer is told, and
 	// with "sent-away" for each member whose membership the broker ends. It must not
 	// block.
@@ -44,6 +48,9 @@ type Server struct{ o Options }
 func New(o Options) *Server {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 5 * time.Second
+	}
+	if o.Modules == nil {
+		o.Modules = modules.Builtin()
 	}
 	if o.Hello == 0 {
 		o.Hello = 10 * time.Second
@@ -98,6 +105,7 @@ func codeOf(err error) wire.Code {
 		{core.ErrNotMember, wire.NotMember},
 		{core.ErrAlreadyMember, wire.AlreadyMember},
 		{core.ErrUnknownMDT, wire.UnknownMDT},
+		{broker.ErrModules, wire.Internal},
 		{broker.ErrStopped, wire.Stopping},
 	} {
 		if errors.Is(err, x.err) {

@@ -23,6 +23,7 @@ type session struct {
 	started  sync.WaitGroup
 	member   *broker.Member
 	listener *broker.Listener
+	form     wire.Form // of the records that a listener gets
 }
 
 // errLeft ends a session whose peer said good-bye.

@@ -25,7 +25,8 @@ var samples = []Message{
 	&Join{Req: 1, Group: "robinhood", Name: "rbh-1", Session: "c0ffee", MDTs: []string{"lustre-MDT0000", "lustre-MDT0001"},
 		Distribution: "fid", Start: "earliest", Create: true, Fields: 0x6000, Filter: "type=UNLNK"},
 	&Listen{Req: 2, Name: "ganesha", MDTs: []string{"lustre-MDT0000"}, Fields: 0x1e000, Filter: "not type=CLOSE",
-		Seen: []Position{{"lustre-MDT0000", 1, 1 << 40}}},
+		Modules: `["sample"]`,
+		Seen:    []Position{{"lustre-MDT0000", 1, 1 << 40}}},
 	&Credit{Batches: 16, Bytes: 8 << 20},
 	&Ack{Lease: 7, UpTo: 100000},
 	&Nack{Lease: 7, From: 99000, DelayMS: 250},
@@ -317,7 +318,7 @@ func TestCodesClose(t *testing.T) {
 			closing++
 		}
 	}
-	if closing != 5 || len(Codes) != 15 {
+	if closing != 5 || len(Codes) != 16 {
 		t.Errorf("%d of %d codes close", closing, len(Codes))
 	}
 }

@@ -29,6 +29,8 @@ const (
 	BadMessage Code = "bad-message"
 	// UnknownMDT: there is no such MDT. Goes on.
 	UnknownMDT Code = "unknown-mdt"
+	// BadFilter: a filter or a chain of modules is wrong or not allowed; the text says what and where. Goes on.
+	BadFilter Code = "bad-filter"
 	// Refused: the request is understood and not granted; the text says why. Goes on.
 	Refused Code = "refused"
 	// Full: the peer does not take what is sent to it, or the server has no room. Closed.
@@ -41,7 +43,7 @@ const (
 
 // Codes are all codes, in the order of the manual.
 var Codes = []Code{LeaseLost, NameInUse, UnknownGroup, GroupExists, NotMember, AlreadyMember, Role, Version,
-	UnknownMessage, BadMessage, UnknownMDT, Refused, Full, Stopping, Internal}
+	UnknownMessage, BadMessage, UnknownMDT, BadFilter, Refused, Full, Stopping, Internal}
 
 // Closes says whether the server closes the connection after an error with this code.
 func (c Code) Closes() bool {

@@ -18,6 +18,7 @@ const (
 	MaxName = 255
 	// MaxText is the longest text for humans, in bytes. Longer ones are cut when written.
 	MaxText = 1024
-	// MaxFilter is the longest filter expression, in bytes.
+	// MaxFilter is the longest filter expression, and the longest chain of modules, in bytes. Both are in one
+	// header: see [MaxHeader].
 	MaxFilter = 2048
 )

@@ -79,12 +79,14 @@ type (
 	}
 	// Listen makes the connection a listener. Answered by [Listening] or [Error].
 	Listen struct {
-		Req    uint64     // chosen by the client, comes back in the answer
-		Name   string     // shown to operators; need not be unique
-		MDTs   []string   // body: those it wants; empty for all
-		Fields Form       // the record blocks it wants; 0 for all
-		Filter string     // records that do not match are not sent
-		Seen   []Position // body: the last record seen in each MDT, to learn of the gap since then
+		Req    uint64   // chosen by the client, comes back in the answer
+		Name   string   // shown to operators; need not be unique
+		MDTs   []string // body: those it wants; empty for all
+		Fields Form     // the record blocks it wants; 0 for all
+		Filter string   // records that do not match are not sent; an expression of docs/modules.md
+		// Modules are what its records pass besides, behind the filter: the text of a chain, as JSON.
+		Modules string
+		Seen    []Position // body: the last record seen in each MDT, to learn of the gap since then
 	}
 	// Credit lets the server send more to a member. It adds to what is left.
 	Credit struct {

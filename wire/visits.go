@@ -51,6 +51,7 @@ func (m *Listen) fields(f *fields) {
 	name(f, "name", &m.Name, MaxName)
 	num(f, "fields", &m.Fields)
 	name(f, "filter", &m.Filter, MaxFilter)
+	name(f, "modules", &m.Modules, MaxFilter)
 }
 
 func (m *Listen) lists(f *fields) {

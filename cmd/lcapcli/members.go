@@ -15,7 +15,7 @@ const membersHelp = `List the members of one consumer group, or of all.
 
 LEASES are batches that a member has and did not acknowledge, IN FLIGHT their
 bytes, CREDIT how many more it takes, RECORDS what it got since it joined, IDLE the
-time since its last sign of life.`
+time since its last sign of life. The fields that it wants are in JSON.`
 
 func newMembers() *cobra.Command {
 	return &cobra.Command{

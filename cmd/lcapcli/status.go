@@ -32,6 +32,9 @@ func newStatus() *cobra.Command {
 	}
 }
 
+// mostWishes is of how many listeners the status tells what they want.
+const mostWishes = 20
+
 func printStatus(w io.Writer, s wire.Status, now time.Time) error {
 	ready := "ready"
 	if !s.Ready {
@@ -39,8 +42,8 @@ func printStatus(w io.Writer, s wire.Status, now time.Time) error {
 	}
 	m := s.Memory
 	fmt.Fprintf(w, "lcapd %s, state %s, up %s: %s\n", printable(s.Version), printable(s.Broker), timeText(now.Sub(s.Started)), ready)
-	fmt.Fprintf(w, "memory: %s of %s in batches, %s of that held by writers only, %s for listeners\n",
-		bytesText(m.Batches), bytesText(m.Limit), bytesText(m.Pinned), bytesText(m.Listened))
+	fmt.Fprintf(w, "memory: %s of %s in batches, %s of that held by writers only, %s for listeners, %s filtered or cut\n",
+		bytesText(m.Batches), bytesText(m.Limit), bytesText(m.Pinned), bytesText(m.Listened), bytesText(m.Views))
 	for _, p := range s.Problems {
 		since := ""
 		if !p.Since.IsZero() {
@@ -56,6 +59,17 @@ func printStatus(w io.Writer, s wire.Status, now time.Time) error {
 	if err := printGroups(w, s.Groups, now); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", countText(len(s.Listeners), "listener"))
-	return err
+	if _, err := fmt.Fprintf(w, "\n%s\n", countText(len(s.Listeners), "listener")); err != nil {
+		return err
+	}
+	for _, l := range s.Listeners[:min(len(s.Listeners), mostWishes)] {
+		if err := printWish(w, l); err != nil {
+			return err
+		}
+	}
+	if more := len(s.Listeners) - mostWishes; more > 0 {
+		_, err := fmt.Fprintf(w, "and of %d more lcapcli listeners tells what they want\n", more)
+		return err
+	}
+	return nil
 }

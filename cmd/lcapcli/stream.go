@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/client"
 )
 
@@ -49,8 +50,8 @@ func (o *streamOptions) options(p *streamPrinter) []client.Option {
 	if o.name != "" {
 		opts = append(opts, client.Name(o.name))
 	}
-	if p.asked && p.want != nil {
-		opts = append(opts, client.Fields(*p.want))
+	if p.fields != nil {
+		opts = append(opts, client.Fields(*p.fields))
 	}
 	return opts
 }
@@ -73,10 +74,10 @@ type streamPrinter struct {
 	*printer
 	cmd    *cobra.Command
 	json   bool
-	asked  bool          // --fields was given
-	member bool          // deliveries are counted
-	batch  *client.Batch // that of the record being printed
-	failed error         // of writing an event
+	fields *changelog.Format // that --fields asks the server for; nil for none
+	member bool              // deliveries are counted
+	batch  *client.Batch     // that of the record being printed
+	failed error             // of writing an event
 }
 
 func (o *streamOptions) printer(cmd *cobra.Command, member bool) (*streamPrinter, error) {
@@ -84,7 +85,11 @@ func (o *streamOptions) printer(cmd *cobra.Command, member bool) (*streamPrinter
 	if err != nil {
 		return nil, err
 	}
-	p := &streamPrinter{printer: inner, cmd: cmd, json: o.output.format == "json", asked: cmd.Flags().Changed("fields"), member: member}
+	var fields *changelog.Format
+	if cmd.Flags().Changed("fields") {
+		fields, inner.want = inner.want, nil // the server cuts
+	}
+	p := &streamPrinter{printer: inner, fields: fields, cmd: cmd, json: o.output.format == "json", member: member}
 	return p, nil
 }
 

@@ -52,7 +52,9 @@ func sample() wire.Status {
 			{Group: "poisoned", Distribution: "mdt", Stored: true, Tracks: []wire.TrackStatus{{MDT: "lustre-MDT0000", Poisoned: []wire.Range{{From: 6, To: 7}}}}},
 		},
 		Listeners: []wire.ListenerStatus{{Name: "ganesha", Remote: "10.0.0.7:40000", Since: now.Add(-25 * time.Hour), Records: 5_000_000,
-			Bytes: 600 << 20, Gaps: 1, Missed: 300}},
+			Bytes: 600 << 20, Gaps: 1, Missed: 300, Fields: "all"},
+			{Name: "unlinks", Remote: "10.0.0.8:40001", Since: now.Add(-time.Minute), Fields: "rename,jobid", Records: 17, Bytes: 2000, Filtered: 4_000_000_000,
+				Filter: "type == \"UNLNK\" and name contains \"\x1b[31m\"", Modules: `[{"rate":{"records":100}}]`}},
 	}
 }
 

@@ -101,13 +101,9 @@ func (o *testModule) plan(cmd *cobra.Command) (*modules.Plan, error) {
 	case o.format != "lfs" && o.format != "json":
 		return nil, badUsage(cmd, "format %q is unknown; the formats are lfs and json", o.format)
 	}
-	text := o.chain
-	if file, ok := strings.CutPrefix(text, "@"); ok {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		text = string(b)
+	text, err := chainText(o.chain)
+	if err != nil {
+		return nil, err
 	}
 	specs, err := modules.ParseSpecs(text)
 	if err != nil {
@@ -118,6 +114,16 @@ func (o *testModule) plan(cmd *cobra.Command) (*modules.Plan, error) {
 		return nil, badUsage(cmd, "%w", err)
 	}
 	return plan, nil
+}
+
+// chainText returns the text of a chain, which may be in a file: @FILE.
+func chainText(text string) (string, error) {
+	file, ok := strings.CutPrefix(text, "@")
+	if !ok {
+		return text, nil
+	}
+	b, err := os.ReadFile(file)
+	return string(b), err
 }
 
 func (o *testModule) run(cmd *cobra.Command, path string) (err error) {

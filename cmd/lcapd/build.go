@@ -257,14 +257,15 @@ func (d *daemon) workload(ctx context.Context, u config.Upstream) (upstream.Sour
 	return spool, nil
 }
 
-// brokerOptions shares out the memory: an eighth is kept for listeners, what readers
+// brokerOptions shares out the memory: an eighth is kept for listeners, a sixteenth for
+// what is filtered or cut for those who want less, what readers
 // need for themselves is set aside, the rest is for batches.
 func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
 	cfg := d.cfg
 	limits := core.DefaultConfig
-	history := cfg.Memory / 8
+	history, views := cfg.Memory/8, cfg.Memory/16
 	readers := int64(len(mdts)) * ingest.Options{}.Footprint() * 2
-	limits.Memory = cfg.Memory - history - min(readers, cfg.Memory/4)
+	limits.Memory = cfg.Memory - history - views - min(readers, cfg.Memory/4)
 	limits.Pinned = limits.Memory / 4
 	limits.ClearWithoutGroups = cfg.ClearWithoutGroups
 	own, groupLimits := make(map[string]groups.Config), make(map[string]core.Limits)
@@ -273,7 +274,7 @@ func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
 		groupLimits[g.Name] = core.Limits{Backlog: g.MaxBacklog, Idle: g.MaxIdle, Expire: g.Abandoned == config.ExpireAbandoned}
 	}
 	return broker.Options{
-		Limits: limits, MDTs: mdts, History: history, Own: own, GroupLimits: groupLimits, StuckAfter: cfg.Heartbeat,
+		Limits: limits, MDTs: mdts, History: history, Views: views, Own: own, GroupLimits: groupLimits, StuckAfter: cfg.Heartbeat,
 		Groups:       groups.Config{InFlight: cfg.Limits.InFlight, Lease: cfg.Lease},
 		AssumeEmpty:  cfg.UnknownExtra == config.AssumeEmpty,
 		CreateGroups: cfg.CreateGroups, Store: d.store, Log: d.log,

@@ -78,7 +78,7 @@ var mayImport = map[string][]string{
 	"broker/state": {"changelog", "groups"},
 	"transport":    {"wire"},
 	// The conversation: what a connection says, done by the broker.
-	"serve":  {"broker", "broker/core", "changelog", "groups", "transport", "wire"},
+	"serve":  {"broker", "broker/core", "changelog", "groups", "modules", "transport", "wire"},
 	"client": {"wire", "changelog", "transport"},
 	// For users' tests it runs a whole lcapd; programs do not import it.
 	"client/clienttest": {"broker", "broker/core", "broker/state", "changelog", "client", "groups", "serve", "transport", "upstream"},
