@@ -89,7 +89,7 @@ func (l *loop) deliver(d core.Deliver) {
 	o, all := order{Deliver: d}, d.Batch
 	if d.Repacked {
 		o.view = l.views.of(d.Batch, sight{fields: p.fields})
-		o.see, all = *o.view.make.Load(), o.view.made
+		o.see, all = o.view.see(), o.view.made
 	}
 	c := l.cutterOf(p.group, d.MDT)
 	switch {

@@ -297,8 +297,8 @@ func (x *Listener) see(w *watched, b *published, s *Shown) {
 	part.From, part.Records, part.Count = s.From, s.Records, s.Count
 	view := func() (*core.Batch, error) { return x.viewOf(w, &part) }
 	if v := b.views[x.sight]; v != nil && s.Count == b.Count {
-		if shared := v.make.Load(); shared != nil {
-			view = *shared
+		if shared := v.see(); shared != nil {
+			view = shared
 		}
 	}
 	seen, err := view()

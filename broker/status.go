@@ -26,7 +26,7 @@ func (l *loop) status(now time.Time) wire.Status {
 			Limit: snap.Limit + l.b.opts.History + l.b.opts.Views, Batches: snap.Memory, Pinned: snap.Pinned,
 			Granted: snap.Granted, Listened: l.history.bytes, Views: l.views.bytes,
 		},
-		Views: wire.Views{Batches: l.b.viewCounts.batches.Load(), Records: l.b.viewCounts.records.Load()},
+		Views: l.b.viewCounts.total(),
 	}
 	for _, m := range snap.MDTs {
 		s.MDTs = append(s.MDTs, l.mdtStatus(m))

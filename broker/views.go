@@ -11,6 +11,7 @@ import (
 	"github.com/lcapd/lcapd/broker/scatter"
 	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/modules"
+	"github.com/lcapd/lcapd/wire"
 )
 
 // A sight is what somebody wants to see of each batch. Equal sights see the same: that
@@ -96,6 +97,14 @@ type view struct {
 	made *core.Batch                                 // as the loop knows it; nil as long as it does not
 }
 
+// see returns what makes the view, or returns what was made; nil if it is forgotten.
+func (v *view) see() func() (*core.Batch, error) {
+	if f := v.make.Load(); f != nil {
+		return *f
+	}
+	return nil
+}
+
 // viewCounts counts the batches that were made for those who want less, and their records
 // before that. Who makes one counts, operators look.
 type viewCounts struct{ batches, records atomic.Uint64 }
@@ -103,6 +112,10 @@ type viewCounts struct{ batches, records atomic.Uint64 }
 func (n *viewCounts) count(b *core.Batch) {
 	n.batches.Add(1)
 	n.records.Add(uint64(b.Count))
+}
+
+func (n *viewCounts) total() wire.Views {
+	return wire.Views{Batches: n.batches.Load(), Records: n.records.Load()}
 }
 
 // maxShared is how many sights of listeners are shared at a time. To publish a batch

@@ -1,9 +1,11 @@
 package modules
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/lcapd/lcapd/changelog"
@@ -46,20 +48,15 @@ type Chain struct {
 	trace   func(Event)
 	failure error
 
-	// What a call gathers.
+	// What a call gathers. What comes out is a run of what was pushed, as long as that can be; else it is put together
+	// in a buffer, which is borrowed: a chain that rests has none.
 	in                 []byte // what was pushed
 	at                 int    // where the record starts in it that is being pushed
-	runs               []run  // the records that come out
-	buf                []byte // those that did not come in as they are
+	from, to           int    // the run of it that comes out, if buf is empty
+	buf                []byte // all that comes out, if that is no such run
 	count              int
 	lowest, last, high uint64 // indexes that came out: the smallest, the last, the largest
 	permuted           bool
-}
-
-// run is a run of records that come out: bytes of what was pushed, or of the chain's buffer.
-type run struct {
-	from, to int
-	buffered bool
 }
 
 // stage is one module at work.
@@ -142,13 +139,18 @@ func (c *Chain) GoOn(after uint64) error {
 // pushAll gives all records to the first module.
 func (c *Chain) pushAll(from uint64) {
 	first := c.stages[0]
-	types, rule := everyType, Rule(0)
+	types, rule, only := everyType, Rule(0), false
 	if f, ok := first.module.(typeSelector); ok && c.trace == nil {
-		types, rule = f.selects()
+		types, rule, only = f.selects()
 	}
 	scan := changelog.NewScanner(c.in)
 	scan.Ordered, scan.Last = true, from
 	others := uint64(0)
+	if only && first.next == nil {
+		others = c.keepTypes(scan, types)
+		first.kept += uint64(c.count)
+		first.in += uint64(c.count)
+	}
 	for c.failure == nil && scan.Scan() {
 		r := scan.Record()
 		if !hasType(types, r.Type()) {
@@ -170,10 +172,29 @@ func (c *Chain) pushAll(from uint64) {
 	}
 }
 
-// A typeSelector drops all records but those of some types for a rule. As the first module it is not asked about the
-// others: to look at their type is all that they cost.
+// keepTypes lets out all records of some types, and returns how many others there were. It is the whole work of a chain
+// that does nothing else.
+func (c *Chain) keepTypes(scan *changelog.Scanner, types changelog.Mask) (others uint64) {
+	for at := 0; scan.Scan(); at = int(scan.Offset()) {
+		r := scan.Record()
+		if !hasType(types, r.Type()) {
+			others++
+			continue
+		}
+		c.take(at, int(scan.Offset()))
+		if c.last = r.Index(); c.count == 0 {
+			c.lowest = c.last
+		}
+		c.count++
+	}
+	c.high = c.last
+	return others
+}
+
+// A typeSelector drops all records but those of some types for a rule; only, if that is all that it does. As the first
+// module it is not asked about the others: to look at their type is all that they cost.
 type typeSelector interface {
-	selects() (changelog.Mask, Rule)
+	selects() (types changelog.Mask, rule Rule, only bool)
 }
 
 // Tick tells the modules the time. What comes out is what was held too long, in a batch that may cover nothing new
@@ -210,23 +231,17 @@ func (c *Chain) begin(now time.Time) {
 	if now.After(c.now) {
 		c.now, c.elapsed = now, now.Sub(c.start)
 	}
-	c.in, c.at, c.runs, c.buf = nil, 0, c.runs[:0], c.buf[:0]
+	c.in, c.at, c.from, c.to, c.buf = nil, 0, 0, 0, c.buf[:0]
 	c.count, c.lowest, c.last, c.high, c.permuted = 0, 0, 0, 0, false
 }
 
-// emit takes what the last module keeps. Records that came in, and follow each other there, become one run.
+// emit takes what the last module keeps.
 func (c *Chain) emit(r changelog.Record) {
 	b, index := r.Bytes(), r.Index()
-	next := run{from: len(c.buf), to: len(c.buf) + len(b), buffered: true}
 	if c.at < len(c.in) && &b[0] == &c.in[c.at] {
-		next = run{from: c.at, to: c.at + len(b)}
+		c.take(c.at, c.at+len(b))
 	} else {
-		c.buf = append(c.buf, b...)
-	}
-	if n := len(c.runs) - 1; n >= 0 && c.runs[n].to == next.from && c.runs[n].buffered == next.buffered {
-		c.runs[n].to = next.to
-	} else {
-		c.runs = append(c.runs, next)
+		c.put(b)
 	}
 	if c.count == 0 || index < c.lowest {
 		c.lowest = index
@@ -235,6 +250,38 @@ func (c *Chain) emit(r changelog.Record) {
 	c.last, c.high = index, max(c.high, index)
 	c.count++
 }
+
+// take lets bytes out that were pushed.
+func (c *Chain) take(from, to int) {
+	switch {
+	case len(c.buf) > 0:
+		c.buf = append(c.buf, c.in[from:to]...)
+	case c.from == c.to:
+		c.from, c.to = from, to
+	case c.to == from:
+		c.to = to
+	default:
+		c.put(c.in[from:to])
+	}
+}
+
+// put lets any bytes out.
+func (c *Chain) put(b []byte) {
+	if c.buf == nil {
+		c.buf = (*buffers.Get().(*[]byte))[:0]
+	}
+	if len(c.buf) == 0 {
+		c.buf = append(c.buf, c.in[c.from:c.to]...)
+	}
+	c.buf = append(c.buf, b...)
+}
+
+// buffers are those that chains at work borrow. Records are put together there and copied once: that is cheaper than to
+// find out first how much memory they will take.
+// One that a flush has made larger than lendBuffer is not lent again.
+const lendBuffer = 256 << 10
+
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // end makes the batch of what came out, and checks the accounts.
 func (c *Chain) end() (Batch, error) {
@@ -260,33 +307,22 @@ func (c *Chain) end() (Batch, error) {
 
 // gathered returns the bytes that came out: a run of those that went in, or a copy of their size.
 func (c *Chain) gathered() (records []byte, shared bool) {
-	if len(c.runs) == 1 && !c.runs[0].buffered && 2*(c.runs[0].to-c.runs[0].from) >= len(c.in) {
-		r := c.runs[0]
-		return c.in[r.from:r.to:r.to], true
-	}
-	size := 0
-	for _, r := range c.runs {
-		size += r.to - r.from
-	}
-	if size == 0 {
-		return nil, false
-	}
-	records = make([]byte, 0, size)
-	for _, r := range c.runs {
-		from := c.in
-		if r.buffered {
-			from = c.buf
+	switch run := c.in[c.from:c.to:c.to]; {
+	case len(c.buf) > 0:
+		records = slices.Clip(bytes.Clone(c.buf))
+		if lent := c.buf; cap(lent) <= lendBuffer {
+			buffers.Put(&lent)
 		}
-		records = append(records, from[r.from:r.to]...)
+		c.buf = nil
+		return records, false
+	case len(run) == 0:
+		return nil, false
+	case 2*len(run) < len(c.in):
+		return slices.Clip(bytes.Clone(run)), false
+	default:
+		return run, true
 	}
-	if cap(c.buf) > keepBuffer {
-		c.buf, c.runs = nil, nil
-	}
-	return records, false
 }
-
-// keepBuffer is the size of the buffer that an idle chain keeps, at most.
-const keepBuffer = 256 << 10
 
 // audit compares what a module was given with what it says of it.
 func (s *stage) audit(held Held) {

@@ -65,7 +65,7 @@ type filter struct {
 }
 
 // selects implements typeSelector.
-func (f *filter) selects() (changelog.Mask, Rule) { return f.types, ruleTypes }
+func (f *filter) selects() (changelog.Mask, Rule, bool) { return f.types, ruleTypes, f.where == nil }
 
 // Push implements [Module].
 func (f *filter) Push(r changelog.Record, out *Out) {
