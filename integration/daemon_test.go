@@ -26,8 +26,9 @@ const patience = time.Minute
 type daemonHome struct {
 	t        *testing.T
 	bin, dir string
-	lines    []string // of the configuration, by top-level key
-	through  []string // a command that starts lcapd, such as strace; none as a rule
+	lines    []string  // of the configuration, by top-level key
+	through  []string  // a command that starts lcapd, such as strace; none as a rule
+	space    *netSpace // where lcapd is; nil for where the test is
 }
 
 // newHome makes a folder with a good configuration: one workload, one group, addresses
@@ -106,6 +107,7 @@ type running struct {
 	seen      []map[string]any
 	addresses []string
 	http      string
+	space     *netSpace
 }
 
 // start starts lcapd and waits until it is ready.
@@ -124,12 +126,12 @@ func (h *daemonHome) start() *running {
 func (h *daemonHome) launch() *running {
 	h.t.Helper()
 	line := append(slices.Clone(h.through), filepath.Join(h.bin, "lcapd"), "-c", h.file())
-	r := &running{t: h.t, cmd: exec.Command(line[0], line[1:]...), log: make(chan map[string]any, 10_000), text: make(chan string, 1)}
+	r := &running{t: h.t, cmd: exec.Command(line[0], line[1:]...), log: make(chan map[string]any, 10_000), text: make(chan string, 1), space: h.space}
 	stderr, err := r.cmd.StderrPipe()
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if err := r.cmd.Start(); err != nil {
+	if err := h.space.do(r.cmd.Start); err != nil {
 		h.t.Fatal(err)
 	}
 	go func() {
@@ -207,7 +209,7 @@ func (r *running) terminate() string {
 // get fetches a page of its HTTP address.
 func (r *running) get(path string) (int, string) {
 	r.t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: r.space.dial}, Timeout: patience}
 	answer, err := client.Get("http://" + r.http + path)
 	if err != nil {
 		r.t.Fatal(err)

@@ -45,26 +45,36 @@ func run(ctx context.Context, servers []string, group, name, ledger string) erro
 		return listen(ctx, servers, name, to)
 	}
 	// A test kills lcapd as often as it likes: be patient.
-	m, err := client.Join(ctx, servers, group, client.Name(name), client.Session(name), client.Patient())
+	m, err := client.Join(ctx, servers, group, client.Name(name), client.Session(name), client.Patient(), client.OnEvent(sayTrouble))
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	for {
 		b, err := m.Next(ctx)
-		var lost *client.LostError
-		if errors.As(err, &lost) {
-			continue
-		}
 		if err != nil {
 			return err
 		}
 		if _, err := to.Write(lines(b)); err != nil {
 			return err
 		}
-		if err := m.Ack(b); err != nil && !errors.Is(err, client.ErrLeaseLost) {
+		err = m.Ack(b)
+		if err != nil && !errors.Is(err, client.ErrLeaseLost) {
 			return err
 		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "member:", err)
+		}
+	}
+}
+
+// sayTrouble says what went wrong with a connection or a lease.
+func sayTrouble(e client.Event) {
+	switch e := e.(type) {
+	case client.Disconnected:
+		fmt.Fprintln(os.Stderr, "member: disconnected:", e.Err)
+	case client.LeaseLost:
+		fmt.Fprintf(os.Stderr, "member: lease %d is lost: %s\n", e.Lease, e.Text)
 	}
 }
 
