@@ -388,3 +388,39 @@ type script struct {
 
 func (s *script) Read(p []byte) (int, error)  { return s.r.Read(p) }
 func (s *script) Write(p []byte) (int, error) { return len(p), nil }
+
+// Why: who sends a byte now and then is never silent for long, and would stay for ever. Each part of a
+// conversation has a time in which it must be over, however lively its peer.
+func TestDrip(t *testing.T) {
+	s := serve(t, Options{HandshakeTimeout: 400 * time.Millisecond, MessageTimeout: 400 * time.Millisecond, IdleTimeout: time.Hour}, echo)
+	goesOn := bystander(t, s.tcp)
+	pings := strings.Repeat("\x04\x07\x04PING\x00\x00", 100)
+	for _, c := range []struct {
+		name, first, drip string
+		shake             bool
+		reason            Reason
+	}{
+		{"greeting", "", string(greeting[:]), false, HandshakeTimeout},
+		{"READY", string(greeting[:]), claim(flagCommand, 2000) + strings.Repeat("x", 2000), false, HandshakeTimeout},
+		{"frame", claim(0, 4<<20), strings.Repeat("x", 4<<20), true, SlowMessage},
+		{"signs of life within a message", "\x01\x01a", pings, true, SlowMessage},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := s.Stats().Ended[c.reason.String()]
+			raw := rawDial(t, s.tcp)
+			if c.shake {
+				shakeHands(t, raw, "DEALER", "")
+			}
+			_, err := io.WriteString(raw, c.first)
+			for i := 0; err == nil && i < len(c.drip); i++ {
+				<-time.After(20 * time.Millisecond)
+				if s.Stats().Ended[c.reason.String()] > before {
+					return
+				}
+				_, err = io.WriteString(raw, c.drip[i:i+1])
+			}
+			goesOn()
+			eventually(t, "the count of "+c.reason.String(), func() bool { return s.Stats().Ended[c.reason.String()] > before })
+		})
+	}
+}
