@@ -9,6 +9,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/lcapd/lcapd/wire"
 )
@@ -26,7 +27,7 @@ func TestBlackHole(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
 			near, far := cable(t)
-			s := newPeerSite(t, bin, near, far)
+			s := newPeerSite(t, bin, near, far, 2*time.Second, 4*time.Second)
 			s.flows("near", "far", "listener")
 			before := s.metrics()
 			if x.to {
@@ -65,10 +66,8 @@ type peerSite struct {
 	peers *processes
 }
 
-const peerLease = "4s"
-
-// newPeerSite starts all of them.
-func newPeerSite(t *testing.T, bin string, near, far *netSpace) *peerSite {
+// newPeerSite starts all of them. heartbeat and lease are of the configuration.
+func newPeerSite(t *testing.T, bin string, near, far *netSpace, heartbeat, lease time.Duration) *peerSite {
 	t.Helper()
 	h := newHome(t, bin)
 	h.space = near
@@ -78,8 +77,8 @@ func newPeerSite(t *testing.T, bin string, near, far *netSpace) *peerSite {
 	}
 	h.set("listen", fmt.Sprintf(`[{addr: "ipc://%s/sock"}, "tcp://%s:0"]`, h.dir, addr))
 	h.set("upstream", "[{mdt: "+riskMDT+", driver: workload, rate: 1000}]")
-	h.set("heartbeat", "2s")
-	h.set("lease", peerLease)
+	h.set("heartbeat", heartbeat.String())
+	h.set("lease", lease.String())
 	h.init()
 	s := &peerSite{riskSite: newRiskOn(t, h), peers: &processes{
 		t: t, dir: h.dir, names: []string{"g-near", "g-far", "listener"}, running: make(map[string]*exec.Cmd), lives: make(map[string]int),

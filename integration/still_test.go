@@ -21,13 +21,13 @@ var stillFor = flag.Duration("still.for", 6*time.Second, "how long TestStandStil
 //	go test ./integration -run TestStandStill -v -args -still.for 2m
 //
 // A member that stood still is told that its leases went to others; when lcapd did, nobody is told
-// anything. Nothing is missing, for members or listeners.
+// anything, and neither is who was back within the lease. Nothing is missing, for members or listeners.
 func TestStandStill(t *testing.T) {
 	bin := buildDaemon(t)
 	for _, who := range []string{"lcapd", "g-far", "listener"} {
 		t.Run(who, func(t *testing.T) {
 			t.Parallel()
-			s := newPeerSite(t, bin, nil, nil)
+			s := newPeerSite(t, bin, nil, nil, 2*time.Second, 4*time.Second)
 			s.flows("near", "far", "listener")
 			before := s.metrics()
 			p := s.cmd.Process
@@ -52,6 +52,27 @@ func TestStandStill(t *testing.T) {
 			s.nothingIsMissing()
 		})
 	}
+	t.Run("within the lease", func(t *testing.T) {
+		t.Parallel()
+		s := newPeerSite(t, bin, nil, nil, time.Second, time.Minute)
+		s.flows("near", "far", "listener")
+		for _, who := range []string{"g-far", "listener"} {
+			p := s.peers.running[who].Process
+			must(t, p.Signal(syscall.SIGSTOP))
+			defer p.Signal(syscall.SIGCONT)
+		}
+		<-time.After(min(*stillFor, 30*time.Second)) // the library takes a server for dead after 5 s
+		for _, who := range []string{"g-far", "listener"} {
+			must(t, s.peers.running[who].Process.Signal(syscall.SIGCONT))
+		}
+		s.flows("near", "far", "listener")
+		for _, who := range []string{"g-far", "listener"} {
+			if told, err := os.ReadFile(s.peers.logFile(who)); err != nil || len(told) > 0 {
+				t.Errorf("%s was told, though lcapd was there all the time: %s, %v", who, told, err)
+			}
+		}
+		s.nothingIsMissing()
+	})
 }
 
 // isBlamed looks who was told what.

@@ -79,7 +79,7 @@ func sayTrouble(e client.Event) {
 }
 
 func listen(ctx context.Context, servers []string, name string, to *os.File) error {
-	l, err := client.Listen(ctx, servers, client.Name(name), client.Patient())
+	l, err := client.Listen(ctx, servers, client.Name(name), client.Patient(), client.OnEvent(sayTrouble))
 	if err != nil {
 		return err
 	}
