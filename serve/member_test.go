@@ -137,7 +137,7 @@ func TestLeases(t *testing.T) {
 
 // Why: nothing of a silent member's stays with it, and it learns so.
 func TestHeartbeatsStop(t *testing.T) {
-	s := newSite(t, func(o *settings) { o.broker.Groups.Lease = 200 * time.Millisecond })
+	s := newSite(t, func(o *settings) { o.broker.Groups.Lease = 2 * time.Second })
 	s.append(0, 10)
 	silent := s.join("g", "silent", 1)
 	b := hear[*wire.Batch](silent)
@@ -177,7 +177,7 @@ func TestHeartbeatsStop(t *testing.T) {
 
 // Why: a member that does not read must cost nobody else anything.
 func TestStalledMember(t *testing.T) {
-	s := newSite(t, func(o *settings) { o.transport.WriteTimeout = 300 * time.Millisecond })
+	s := newSite(t, func(o *settings) { o.transport.WriteTimeout = 3 * time.Second })
 	goesOn := s.bystander()
 	s.join("stalled", "n", 200) // and reads no more
 	s.append(1, 60_000)
