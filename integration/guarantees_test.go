@@ -60,15 +60,15 @@ func demonstrations(t *testing.T, tests string) map[string][]wire.ProblemKind {
 	text, err := os.ReadFile("../wire/problem.go")
 	must(t, err)
 	kinds := make(map[string]wire.ProblemKind)
-	for _, c := range regexp.MustCompile("(?m)^\t([A-Z]\\w+) +ProblemKind = \"([a-z-]+)\"").FindAllStringSubmatch(string(text), -1) {
+	for _, c := range regexp.MustCompile(`(?m)^\t([A-Z]\w+) +ProblemKind = "([a-z-]+)"`).FindAllStringSubmatch(string(text), -1) {
 		kinds[c[1]] = wire.ProblemKind(c[2])
 	}
 	by := make(map[string][]wire.ProblemKind)
 	for _, x := range risks {
 		by["TestRisks/"+x.name] = x.kinds
 	}
-	for _, f := range regexp.MustCompile("(?ms)^func (Test\\w+)\\(t \\*testing.T\\) \\{\n(.*?)^\\}").FindAllStringSubmatch(tests, -1) {
-		for _, c := range regexp.MustCompile("wire\\.(\\w+)").FindAllStringSubmatch(f[2], -1) {
+	for _, f := range regexp.MustCompile(`(?ms)^func (Test\w+)\(t \*testing.T\) \{\n(.*?)^\}`).FindAllStringSubmatch(tests, -1) {
+		for _, c := range regexp.MustCompile(`wire\.(\w+)`).FindAllStringSubmatch(f[2], -1) {
 			if kind, is := kinds[c[1]]; is {
 				by[f[1]] = append(by[f[1]], kind)
 			}
