@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -26,19 +27,26 @@ func TestMutants(t *testing.T) {
 	if err != nil || len(patches) < 8 {
 		t.Fatalf("only %d mutants (%v)", len(patches), err)
 	}
-	for _, file := range patches {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".patch"), func(t *testing.T) {
+	cores := runtime.NumCPU()
+	for part := range cores { // they work, and wait for nothing: no more at a time than there are cores
+		t.Run(fmt.Sprint("part ", part+1), func(t *testing.T) {
 			t.Parallel()
-			patch, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if name := filepath.Base(file); strings.HasPrefix(name, "core-") || strings.HasPrefix(name, "late-") {
-				testMutant(t, string(patch), "./broker/core", "-one", firstFailed)
-			} else {
-				testMutant(t, string(patch), "./groups", "-keep-going", seedsFailed)
+			for i := part; i < len(patches); i += cores {
+				t.Run(strings.TrimSuffix(filepath.Base(patches[i]), ".patch"), func(t *testing.T) { testPatch(t, patches[i]) })
 			}
 		})
+	}
+}
+
+func testPatch(t *testing.T, file string) {
+	patch, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := filepath.Base(file); strings.HasPrefix(name, "core-") || strings.HasPrefix(name, "late-") {
+		testMutant(t, string(patch), "./broker/core", "-one", firstFailed)
+	} else {
+		testMutant(t, string(patch), "./groups", "-keep-going", seedsFailed)
 	}
 }
 
