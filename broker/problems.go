@@ -22,6 +22,9 @@ const (
 	reviewEvery = time.Second
 	// recently is how long something that happened, and is not so any more, is shown.
 	recently = time.Hour
+	// membersComeBack is how long members may need that come back to lcapd, or start with it. Until
+	// then the status says that they are not there, and the log does not.
+	membersComeBack = 3 * time.Second
 	// slowAfter is after how long a write to the state counts as slow, and a reading as
 	// behind that has not seen the end of its MDT.
 	slowAfter = 10 * time.Second
@@ -236,11 +239,11 @@ func (r *risks) ofLimits(g core.GroupSnapshot) {
 	}
 }
 
-// review looks what goes wrong, and says what is new: nothing is shown that the log has not.
+// review looks what goes wrong, and says what is new: nothing is shown for long that the log has not.
 func (l *loop) review(now time.Time) wire.Status {
 	l.watch.looked = now
 	s := l.status(now)
-	for _, line := range l.watch.notices.review(s.Problems, now) {
+	for _, line := range l.watch.notices.review(lasting(s.Problems, now), now) {
 		l.say(line)
 	}
 	return s
@@ -317,4 +320,11 @@ func (l *loop) noteLoss(o core.Lost, x Lost) {
 	}
 	l.remember(wire.RecordsLost, x.Group, fmt.Sprintf("records in (%d,%d] of %s, epoch %d, are gone that the group had not acknowledged", x.From, x.To, x.MDT, x.Epoch),
 		"see why the MDT dropped them: its changelog_max_idle_indexes and changelog_min_free_cat_entries, or a restore; members were told")
+}
+
+// lasting returns the problems that the log is to tell of.
+func lasting(list []wire.Problem, now time.Time) []wire.Problem {
+	return slices.DeleteFunc(slices.Clone(list), func(p wire.Problem) bool {
+		return p.Kind == wire.GroupWithout && now.Sub(p.Since) < membersComeBack
+	})
 }
