@@ -12,3 +12,6 @@ func (t *Track) Low() uint64 {
 
 // Cursor returns the place behind which the stream goes on.
 func (s *Stream) Cursor() uint64 { return s.cursor }
+
+// Looked returns the highest place that any stream of the track came to.
+func (t *Track) Looked() uint64 { return t.looked }

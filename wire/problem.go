@@ -30,6 +30,9 @@ const (
 	GroupAbandoned  ProblemKind = "group-abandoned"      // it is beyond its limits
 	GroupExpired    ProblemKind = "group-expired"        // it gave records up, and no member knows
 
+	ChainFailing    ProblemKind = "chain-failing"        // its filter or modules fail: nothing is handed out, it is tried again
+	ModuleDisabled  ProblemKind = "module-disabled"      // a module failed and lets everything pass
+
 	// About the whole: "groups", "memory" or "state".
 	NoGroups        ProblemKind = "no-groups"        // so nothing is cleared
 	MemoryFull      ProblemKind = "memory-full"      // reading waits for memory
@@ -47,7 +50,7 @@ var ProblemKinds = struct {
 	MDT: []ProblemKind{MDTUnreachable, DeviceMissing, DevicePermission, MDTStopped, ReadingBehind, UserDeregistered, ClearRefused,
 		ClearFailing, HolePending, LateRecords, CatchUpRunning, NewEpoch},
 	Group: []ProblemKind{MemberStuck, GroupWithout, GroupHoldsClear, MDTUnserved, GroupPaused, RecordsPoisoned, RecordsLost,
-		GroupAbandoned, GroupExpired},
+		GroupAbandoned, GroupExpired, ChainFailing, ModuleDisabled},
 	Whole: map[ProblemKind]string{NoGroups: "groups", MemoryFull: "memory", WritersPinning: "memory",
 		DiskFull: "state", StateUnwritable: "state", StateSlow: "state"},
 }

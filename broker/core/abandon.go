@@ -55,6 +55,7 @@ func (c *Core) expire(m *mdt) {
 	var given []*track
 	for _, t := range m.tracks {
 		c.noteBehind(t)
+		c.restChain(t)
 		if t.group.limits.Expire && t.group.onDisk && !t.seek && t.abandoned(c.now, c.cfg.ExpireEvery) != "" {
 			given = append(given, t)
 		} else {

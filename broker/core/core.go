@@ -25,6 +25,8 @@ var (
 	ErrUnknownMDT = groups.ErrUnknownMDT
 	// ErrMDTExists: the broker serves the MDT already.
 	ErrMDTExists = errors.New("MDT exists")
+	// ErrHasMembers: that is not done while the group has members.
+	ErrHasMembers = errors.New("the group has members")
 )
 
 // Core owns all state of a broker but the bytes of batches on their way, and the
@@ -43,15 +45,20 @@ type Core struct {
 	peers  map[Peer]*peer
 	feeds  map[ReaderID]*feed
 	tracks map[*groups.Track]*track
+	chains map[ChainID]*chain
 
-	runnable   []*groups.Stream
-	starved    []*feed // readers that got no grant for want of memory
-	memory     int64   // bytes of batches in all windows
-	granted    int64   // bytes that readers may still deliver
+	runnable   []*consumer
+	starved    []*feed     // readers that got no grant for want of memory
+	memory     int64       // bytes of batches in all windows
+	granted    int64       // bytes that readers may still deliver
+	chained    int64       // bytes that chains have to work on, or hold
+	failing    []*chain    // that wait to begin again
+	hungry     []*consumer // intakes that wait for room
 	pins       map[*Batch]*pin
 	pinned     int64 // bytes of batches that only writers hold
 	leaving    int64 // bytes that writers of peers hold that are gone
 	lastReader ReaderID
+	lastChain  ChainID
 	rotate     int // whose window is looked at next when memory is short
 
 	persist persist
@@ -61,17 +68,20 @@ type Core struct {
 // group is a group with what the broker knows of it.
 type group struct {
 	*groups.Group
-	start   Start
-	limits  Limits
-	acked   time.Time    // when a member acknowledged something last, or came back
-	owes    bool         // some track may have missed what no member knows of
-	mdts    []groups.MDT // that it is for; nil stands for all
-	paused  bool
-	onDisk  bool
-	dirty   bool // in persist.groups
-	tracks  []*track
-	members map[string]Peer // by name
-	joins   []Join          // that wait for the group to be on disk
+	start  Start
+	limits Limits
+	// What is done with records before they are handed out, and what consumers need of them:
+	// texts, as operators write them.
+	filter, modules, consumers string
+	acked                      time.Time    // when a member acknowledged something last, or came back
+	owes                       bool         // some track may have missed what no member knows of
+	mdts                       []groups.MDT // that it is for; nil stands for all
+	paused                     bool
+	onDisk                     bool
+	dirty                      bool // in persist.groups
+	tracks                     []*track
+	members                    map[string]Peer // by name
+	joins                      []Join          // that wait for the group to be on disk
 }
 
 // track is a group's track with what is durable of it.
@@ -93,6 +103,8 @@ type track struct {
 	behind  time.Time // since when something waits to be acknowledged; zero if nothing does
 	missed  []Missed  // what was given up; immutable, but as a whole
 	gaveUp  time.Time // when that was last, or lcapd started
+	chain   *chain    // that its streams read; nil if they read what the MDT shows
+	highest uint64    // that any stream came to, before the last seek
 }
 
 // peer is a connection that is a member.
@@ -132,6 +144,7 @@ func New(cfg Config, st State, now time.Time) *Core {
 		peers:  make(map[Peer]*peer),
 		feeds:  make(map[ReaderID]*feed),
 		tracks: make(map[*groups.Track]*track),
+		chains: make(map[ChainID]*chain),
 		pins:   make(map[*Batch]*pin),
 	}
 	c.persist.last = now
@@ -188,7 +201,7 @@ func (c *Core) Outputs() []Output {
 func (c *Core) emit(o Output) { c.out = append(c.out, o) }
 
 func (c *Core) addGroup(s GroupState, onDisk bool) *group {
-	g := &group{Group: groups.New(s.Config), start: s.Start, limits: s.Limits, mdts: s.MDTs, paused: s.Paused, onDisk: onDisk, members: make(map[string]Peer)}
+	g := &group{Group: groups.New(s.Config), start: s.Start, limits: s.Limits, filter: s.Filter, modules: s.Modules, consumers: s.Consumers, mdts: s.MDTs, paused: s.Paused, onDisk: onDisk, members: make(map[string]Peer)}
 	g.Pause(s.Paused)
 	c.groups[s.Config.Name] = g
 	c.names = append(c.names, s.Config.Name)
@@ -200,7 +213,7 @@ func (g *group) isFor(id groups.MDT) bool { return g.mdts == nil || slices.Conta
 
 // state is what of a group is to be durable.
 func (g *group) state() GroupState {
-	return GroupState{Config: g.Config, Start: g.start, Limits: g.limits, MDTs: g.mdts, Paused: g.paused}
+	return GroupState{Config: g.Config, Start: g.start, Limits: g.limits, Filter: g.filter, Modules: g.modules, Consumers: g.consumers, MDTs: g.mdts, Paused: g.paused}
 }
 
 // addTrack lets a group serve an MDT from a mark on.
@@ -209,6 +222,7 @@ func (c *Core) addTrack(g *group, m *mdt, s MarkState) {
 	g.owes = g.owes || t.owesTelling()
 	t.behind = c.behindAtStart(g.limits, s.Since)
 	t.Track = g.AddMDT(m.id, s.Mark)
+	t.setChain()
 	c.tracks[t.Track] = t
 	g.tracks = append(g.tracks, t)
 	m.tracks = append(m.tracks, t)
@@ -222,7 +236,7 @@ func (c *Core) collect(g *group) {
 		c.emit(Refuse{Peer: r.Member, Lease: r.Lease, Err: fmt.Errorf("%w: it was given back", groups.ErrLeaseLost)})
 	}
 	for _, s := range g.Woken() {
-		c.enqueue(s)
+		c.enqueue(consumerOf(s))
 	}
 	for _, t := range g.Moved() {
 		if t := c.tracks[t]; t != nil { // else it has ended
@@ -250,4 +264,5 @@ func (ev Tick) apply(c *Core) {
 	for _, m := range c.order {
 		c.tickMDT(m)
 	}
+	c.tickChains()
 }

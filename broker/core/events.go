@@ -72,6 +72,20 @@ type (
 	}
 )
 
+// What the stages of chains report.
+type (
+	// Processed tells what an instance of a chain has let go: batches that follow each
+	// other and what came before, and may be none. With Taken it answers the oldest [Process]
+	// that is not answered, else time has passed. After an error nothing comes any more.
+	Processed struct {
+		Chain   ChainID
+		Taken   bool
+		Batches []*Batch
+		Held    Held
+		Err     error
+	}
+)
+
 // What the state store reports.
 type (
 	// Persisted answers a Persist: everything in it is on disk, or nothing is.
@@ -155,14 +169,21 @@ type (
 	AddMDT struct{ State MDTState }
 	// RemoveMDT stops to serve an MDT. Nothing of it is cleared any more. [ErrUnknownMDT].
 	RemoveMDT struct{ MDT groups.MDT }
-	// Restart has an MDT read again after a reader was stopped by bad records.
-	// [ErrUnknownMDT].
+	// Restart has an MDT read again after a reader was stopped by bad records, and chains of
+	// modules begin again there that failed. [ErrUnknownMDT].
 	Restart struct{ MDT groups.MDT }
 	// PauseGroup stops or resumes all hand-out of a group; it outlives lcapd.
 	// Resuming also lets go on what was delivered too often. [ErrUnknownGroup].
 	PauseGroup struct {
 		Group  string
 		Paused bool
+	}
+	// SetChain changes what is done with records before a group is handed them: Filter is an
+	// expression, Modules a list of modules, Consumers what the consumers need; texts that
+	// whoever asks has checked. [ErrUnknownGroup], [ErrHasMembers].
+	SetChain struct {
+		Group                      string
+		Filter, Modules, Consumers string
 	}
 	// Seek sets where a group goes on in an MDT. [ErrUnknownGroup], [ErrUnknownMDT],
 	// [ErrBelowClear].
@@ -226,6 +247,24 @@ type (
 		Reader ReaderID
 		Bytes  int64
 	}
+	// OpenChain starts an instance of the chain of a group in an MDT: what it is given first
+	// lies above After, and up to Ceiling somebody may have been handed records.
+	OpenChain struct {
+		Chain          ChainID
+		Group          string
+		MDT            groups.MDT
+		Epoch          Epoch
+		After, Ceiling uint64
+	}
+	// Process gives an instance of a chain what of a batch lies above After: where the one
+	// before ended. There are [MostUnanswered] at most that are not answered by a [Processed].
+	Process struct {
+		Chain ChainID
+		After uint64
+		Batch *Batch
+	}
+	// CloseChain ends an instance; what it still tells is ignored.
+	CloseChain struct{ Chain ChainID }
 	// Deliver hands a part of a batch to a member: the records within (From, To]
 	// whose home slot is in Slots.
 	Deliver struct {
@@ -304,8 +343,9 @@ type (
 	Alarm struct {
 		Kind    wire.ProblemKind // of reading, clearing or writing one of several: Err tells which
 		MDT     groups.MDT
-		General bool // it is about no MDT
-		Stopped bool // the MDT is not read any more
+		General bool   // it is about no MDT
+		Group   string // it is about a group, there
+		Stopped bool   // the MDT is not read any more
 		Text    string
 		Err     error // what failed, if anything
 	}
@@ -314,6 +354,9 @@ type (
 func (OpenReader) output()  {}
 func (CloseReader) output() {}
 func (Grant) output()       {}
+func (OpenChain) output()   {}
+func (Process) output()     {}
+func (CloseChain) output()  {}
 func (Deliver) output()     {}
 func (Welcome) output()     {}
 func (Refuse) output()      {}
@@ -342,8 +385,11 @@ type GroupState struct {
 	Config groups.Config
 	Start  Start
 	Limits Limits
-	MDTs   []groups.MDT // that it is for; nil stands for all
-	Paused bool
+	// Filter and Modules say what is done with records before they are handed out, Consumers
+	// what the consumers need; empty for nothing, and for everything.
+	Filter, Modules, Consumers string
+	MDTs                       []groups.MDT // that it is for; nil stands for all
+	Paused                     bool
 }
 
 // MarkState is what of a track is durable.

@@ -10,36 +10,44 @@ import (
 	"github.com/lcapd/lcapd/wire"
 )
 
-// feed is one reading of an MDT and the window of its batches that are kept.
+// window is a run of batches that are kept.
 //
 // Invariants: batches follow each other without a gap and cover (start, end].
+type window struct {
+	batches []*Batch
+	start   uint64
+	end     uint64
+	bytes   int64
+}
+
+// feed is one reading of an MDT, with the window of its batches.
 type feed struct {
+	window
 	id       ReaderID
 	mdt      *mdt
-	until    uint64 // a catch-up ends there; 0 for the live reading
-	batches  []*Batch
-	start    uint64
-	end      uint64
-	bytes    int64            // of the window
-	granted  int64            // that the reader may still deliver; below 0 if it overdrew
-	waiters  []*groups.Stream // for what comes behind end
-	users    []*groups.Stream // of a catch-up: who reads here
-	left     time.Time        // when the last user of a catch-up left it
-	done     bool             // a catch-up that has read all it was to read
-	isHungry bool             // in Core.starved
+	until    uint64      // a catch-up ends there; 0 for the live reading
+	granted  int64       // that the reader may still deliver; below 0 if it overdrew
+	waiters  []*consumer // for what comes behind end
+	users    []*consumer // of a catch-up: who reads here
+	left     time.Time   // when the last user of a catch-up left it
+	done     bool        // a catch-up that has read all it was to read
+	isHungry bool        // in Core.starved
 }
 
-// place is what the broker keeps about a stream, in its Tag.
-type place struct {
+// consumer is who takes batches of an MDT, one behind the other: a stream, or the intake
+// of a chain. A stream has it in its Tag.
+type consumer struct {
+	stream *groups.Stream
+	chain  *chain // whose intake it is; nil for a stream
 	queued bool
 	feed   *feed  // the catch-up that it reads, if any
-	at     uint64 // what it needs follows that; its cursor may be lower, at what is not due
+	at     uint64 // what it needs follows that; a stream's cursor may be lower, at what is not due
 }
 
-func placeOf(s *groups.Stream) *place {
-	p, ok := s.Tag.(*place)
+func consumerOf(s *groups.Stream) *consumer {
+	p, ok := s.Tag.(*consumer)
 	if !ok {
-		p = new(place)
+		p = &consumer{stream: s}
 		s.Tag = p
 	}
 	return p
@@ -48,7 +56,7 @@ func placeOf(s *groups.Stream) *place {
 // openFeed starts a reading of m behind from.
 func (c *Core) openFeed(m *mdt, from, until uint64) *feed {
 	c.lastReader++
-	f := &feed{id: c.lastReader, mdt: m, until: until, start: from, end: from}
+	f := &feed{window: window{start: from, end: from}, id: c.lastReader, mdt: m, until: until}
 	c.feeds[f.id] = f
 	c.openReader(f, from)
 	c.grant(f)
@@ -77,16 +85,13 @@ func (ev ReaderStarted) apply(c *Core) {
 func (c *Core) closeFeed(f *feed) {
 	m := f.mdt
 	delete(c.feeds, f.id)
-	for _, b := range f.batches {
-		c.drop(b)
-	}
+	c.dropAll(&f.window)
 	c.setGranted(f, 0)
-	f.bytes, f.batches, f.start = 0, nil, f.end
 	c.emit(CloseReader{Reader: f.id})
 	m.catchUps = slices.DeleteFunc(m.catchUps, func(x *feed) bool { return x == f })
-	for _, s := range f.users {
-		placeOf(s).feed = nil
-		c.enqueue(s)
+	for _, p := range f.users {
+		p.feed = nil
+		c.enqueue(p)
 	}
 	f.users = nil
 	c.enqueueAll(&f.waiters)
@@ -94,12 +99,28 @@ func (c *Core) closeFeed(f *feed) {
 }
 
 // batchAt returns the batch of the window that covers what follows from.
-func (f *feed) batchAt(from uint64) *Batch {
-	if f == nil || from < f.start || from >= f.end {
+func (w *window) batchAt(from uint64) *Batch {
+	if from < w.start || from >= w.end {
 		return nil
 	}
-	i := sort.Search(len(f.batches), func(i int) bool { return f.batches[i].To > from })
-	return f.batches[i]
+	i := sort.Search(len(w.batches), func(i int) bool { return w.batches[i].To > from })
+	return w.batches[i]
+}
+
+// takeIn puts a batch into a window: it follows the last one.
+func (c *Core) takeIn(w *window, b *Batch) {
+	w.batches = append(w.batches, b)
+	w.end = b.To
+	w.bytes += b.Weight()
+	c.keep(b)
+}
+
+// dropAll gives up what is in a window.
+func (c *Core) dropAll(w *window) {
+	for _, b := range w.batches {
+		c.drop(b)
+	}
+	w.bytes, w.batches, w.start = 0, nil, w.end
 }
 
 // apply takes a batch into its window.
@@ -114,10 +135,7 @@ func (ev BatchRead) apply(c *Core) {
 		c.restart(f)
 		return
 	}
-	f.batches = append(f.batches, b)
-	f.end = b.To
-	f.bytes += b.Weight()
-	c.keep(b)
+	c.takeIn(&f.window, b)
 	if f == f.mdt.live {
 		f.mdt.failures = 0
 		f.mdt.lastRead = max(f.mdt.lastRead, b.To)
@@ -184,41 +202,41 @@ func (c *Core) evict(f *feed) {
 	if f != f.mdt.live {
 		low := uint64(0)
 		if len(f.users) > 0 {
-			low = placeOf(f.users[0]).at
-			for _, s := range f.users[1:] {
-				low = min(low, placeOf(s).at)
+			low = f.users[0].at
+			for _, p := range f.users[1:] {
+				low = min(low, p.at)
 			}
 		}
 		for len(f.batches) > 0 && f.batches[0].To <= low {
-			c.dropOldest(f)
+			c.dropOldest(&f.window)
 		}
 		return
 	}
 	for !c.hasRoom() && len(f.batches) > 0 && f.mdt.passed(f.batches[0].To) {
-		c.dropOldest(f)
+		c.dropOldest(&f.window)
 	}
 }
 
-func (c *Core) dropOldest(f *feed) {
-	b := f.batches[0]
-	f.batches[0] = nil
-	f.batches = f.batches[1:]
-	f.start = b.To
-	f.bytes -= b.Weight()
+func (c *Core) dropOldest(w *window) {
+	b := w.batches[0]
+	w.batches[0] = nil
+	w.batches = w.batches[1:]
+	w.start = b.To
+	w.bytes -= b.Weight()
 	c.drop(b)
 }
 
-// passed tells whether some group has handed out everything up to index, or there
-// is no group.
+// passed tells whether some group has handed out everything up to index, or its chain has
+// taken it in, or there is no group.
 func (m *mdt) passed(index uint64) bool {
 	if len(m.tracks) == 0 {
 		return true
 	}
-	if m.foremost != nil && m.foremost.Low() >= index {
+	if m.foremost != nil && m.foremost.low() >= index {
 		return true
 	}
 	for _, t := range m.tracks {
-		if t.Low() >= index {
+		if t.low() >= index {
 			m.foremost = t
 			return true
 		}
@@ -263,7 +281,7 @@ func (c *Core) farAhead(f *feed) bool {
 	}
 	foremost := uint64(0)
 	for _, t := range f.mdt.tracks {
-		foremost = max(foremost, t.Low())
+		foremost = max(foremost, t.low())
 	}
 	i := sort.Search(len(f.batches), func(i int) bool { return f.batches[i].To > foremost })
 	ahead := f.bytes / int64(len(f.batches)) * int64(len(f.batches)-i)

@@ -6,33 +6,37 @@ import (
 	"github.com/lcapd/lcapd/groups"
 )
 
-// enqueue has Work look at a stream.
-func (c *Core) enqueue(s *groups.Stream) {
-	p := placeOf(s)
+// enqueue has Work look at a consumer.
+func (c *Core) enqueue(p *consumer) {
 	if !p.queued {
 		p.queued = true
-		c.runnable = append(c.runnable, s)
+		c.runnable = append(c.runnable, p)
 	}
 }
 
-func (c *Core) enqueueAll(list *[]*groups.Stream) {
-	for _, s := range *list {
-		c.enqueue(s)
+func (c *Core) enqueueAll(list *[]*consumer) {
+	for _, p := range *list {
+		c.enqueue(p)
 	}
 	*list = nil
 }
 
-// Work lets up to n streams hand out once, and tells whether more want to.
+// Work lets up to n streams hand out once, or chains take in a batch, and tells whether
+// more want to.
 func (c *Core) Work(n int) (more bool) {
 	for range n {
 		if len(c.runnable) == 0 {
 			break
 		}
-		s := c.runnable[0]
+		p := c.runnable[0]
 		c.runnable[0] = nil
 		c.runnable = c.runnable[1:]
-		placeOf(s).queued = false
-		c.work(s)
+		p.queued = false
+		if p.chain != nil {
+			c.feedChain(p.chain)
+		} else {
+			c.work(p)
+		}
 	}
 	c.cutWorst()
 	c.feedStarved()
@@ -40,48 +44,67 @@ func (c *Core) Work(n int) (more bool) {
 }
 
 // work lets one stream hand out from one batch.
-func (c *Core) work(s *groups.Stream) {
+func (c *Core) work(p *consumer) {
+	s := p.stream
 	t := c.tracks[s.Track()]
 	if t == nil || s.Gone() {
-		c.leaveFeed(s)
+		c.leaveFeed(p)
 		return
 	}
 	defer c.collect(t.group)
 	from, why := s.Need(c.now)
 	if why != groups.Ready {
-		c.leaveFeed(s)
+		c.leaveFeed(p)
 		return
 	}
-	p := placeOf(s)
-	if p.at = from; p.feed != nil { // it may not need what it has passed
+	p.at = from
+	switch {
+	case s.IsLate():
+		if b := t.mdt.lateBatch(from); b != nil {
+			c.take(t, p, b)
+		} else {
+			c.waitFor(t.mdt, p)
+		}
+	case t.chain != nil:
+		c.workChained(t, p)
+	default:
+		if b := c.nextBatch(t.mdt, p); b != nil {
+			c.take(t, p, b)
+		}
+	}
+}
+
+// nextBatch returns the batch that covers what a consumer needs next. If there is none yet it
+// is looked at again when that has been read.
+func (c *Core) nextBatch(m *mdt, p *consumer) *Batch {
+	if p.feed != nil { // it may not need what it has passed
 		c.evict(p.feed)
 		c.grant(p.feed)
 	}
-	b := c.batchFor(t.mdt, s, from)
+	b := c.batchFor(m, p)
 	if b == nil {
-		c.waitFor(t.mdt, s, from)
-		return
+		c.waitFor(m, p)
 	}
-	c.take(t, s, b)
+	return b
 }
 
 // take hands out what the stream may of a batch.
-func (c *Core) take(t *track, s *groups.Stream, b *Batch) {
-	d, why := s.Take(groups.Piece{From: b.From, To: b.To, Bytes: b.Bytes(), Slots: b.Slots, Pairs: b.Pairs}, t.mayReach(), c.now)
+func (c *Core) take(t *track, p *consumer, b *Batch) {
+	d, why := p.stream.Take(groups.Piece{From: b.From, To: b.To, Bytes: b.Bytes(), Slots: b.Slots, Pairs: b.Pairs}, t.mayReach(), c.now)
 	switch why {
 	case groups.Ready:
 		if d.Lease != 0 {
 			c.deliver(t, d, b)
 		}
 		c.reserveAhead(t, d.To)
-		c.enqueue(s)
+		c.enqueue(p)
 	case groups.NeedsCeiling:
 		t.wanted = max(t.wanted, b.To+c.cfg.CeilingStep)
 		c.touch(t)
 		c.writeState(true)
-		c.leaveFeed(s)
+		c.leaveFeed(p)
 	default:
-		c.leaveFeed(s) // who cannot go on must not keep a reader from who can
+		c.leaveFeed(p) // who cannot go on must not keep a reader from who can
 	}
 }
 
@@ -113,51 +136,50 @@ func (c *Core) deliver(t *track, d groups.Delivery, b *Batch) {
 	c.emit(out)
 }
 
-// batchFor finds the batch that covers what follows from: in the live window, else
-// in a catch-up, which the stream then uses.
-func (c *Core) batchFor(m *mdt, s *groups.Stream, from uint64) *Batch {
-	if s.IsLate() {
-		return m.lateBatch(from)
-	}
-	if b := m.live.batchAt(from); b != nil {
-		c.leaveFeed(s)
+// batchFor finds the batch that covers what a consumer needs next: in the live window,
+// else in a catch-up, which it then uses.
+func (c *Core) batchFor(m *mdt, p *consumer) *Batch {
+	if b := m.live.batchAt(p.at); b != nil {
+		c.leaveFeed(p)
 		return b
 	}
-	if b := placeOf(s).feed.batchAt(from); b != nil {
-		return b
+	if p.feed != nil {
+		if b := p.feed.batchAt(p.at); b != nil {
+			return b
+		}
 	}
 	for _, f := range m.catchUps {
-		if b := f.batchAt(from); b != nil {
-			c.useFeed(s, f)
+		if b := f.batchAt(p.at); b != nil {
+			c.useFeed(p, f)
 			return b
 		}
 	}
 	return nil
 }
 
-// waitFor has the stream looked at again when what follows from has been read.
-func (c *Core) waitFor(m *mdt, s *groups.Stream, from uint64) {
-	if from >= m.live.end {
-		c.leaveFeed(s)
-		m.live.waiters = append(m.live.waiters, s)
+// waitFor has a consumer looked at again when what it needs next has been read.
+func (c *Core) waitFor(m *mdt, p *consumer) {
+	if p.at >= m.live.end {
+		c.leaveFeed(p)
+		m.live.waiters = append(m.live.waiters, p)
 		return
 	}
 	for _, f := range m.catchUps {
-		if from == f.end && !f.done {
-			c.useFeed(s, f)
-			f.waiters = append(f.waiters, s)
+		if p.at == f.end && !f.done {
+			c.useFeed(p, f)
+			f.waiters = append(f.waiters, p)
 			return
 		}
 	}
-	c.leaveFeed(s)
+	c.leaveFeed(p)
 	if m.stopped || len(m.catchUps) >= c.cfg.CatchUps && !c.closeUnused(m) {
-		m.queue = append(m.queue, s)
+		m.queue = append(m.queue, p)
 		return
 	}
-	f := c.openFeed(m, from, m.live.start)
+	f := c.openFeed(m, p.at, m.live.start)
 	m.catchUps = append(m.catchUps, f)
-	c.useFeed(s, f)
-	f.waiters = append(f.waiters, s)
+	c.useFeed(p, f)
+	f.waiters = append(f.waiters, p)
 }
 
 // closeUnused closes a catch-up that nobody uses, if there is one.
@@ -171,27 +193,25 @@ func (c *Core) closeUnused(m *mdt) bool {
 	return false
 }
 
-// useFeed notes that the stream reads from a catch-up.
-func (c *Core) useFeed(s *groups.Stream, f *feed) {
-	p := placeOf(s)
+// useFeed notes that the consumer reads from a catch-up.
+func (c *Core) useFeed(p *consumer, f *feed) {
 	if p.feed == f {
 		return
 	}
-	c.leaveFeed(s)
+	c.leaveFeed(p)
 	p.feed = f
-	f.users = append(f.users, s)
+	f.users = append(f.users, p)
 }
 
-// leaveFeed notes that the stream needs its catch-up no more.
-func (c *Core) leaveFeed(s *groups.Stream) {
-	p := placeOf(s)
+// leaveFeed notes that the consumer needs its catch-up no more.
+func (c *Core) leaveFeed(p *consumer) {
 	f := p.feed
 	if f == nil {
 		return
 	}
 	p.feed = nil
-	f.users = slices.DeleteFunc(f.users, func(x *groups.Stream) bool { return x == s })
-	f.waiters = slices.DeleteFunc(f.waiters, func(x *groups.Stream) bool { return x == s })
+	f.users = slices.DeleteFunc(f.users, func(x *consumer) bool { return x == p })
+	f.waiters = slices.DeleteFunc(f.waiters, func(x *consumer) bool { return x == p })
 	f.left = c.now
 	if len(f.users) > 0 {
 		c.evict(f)
@@ -201,5 +221,10 @@ func (c *Core) leaveFeed(s *groups.Stream) {
 	}
 }
 
-// owns tells whether the stream is one of the track's.
-func (t *track) owns(s *groups.Stream) bool { return s.Track() == t.Track }
+// owns tells whether the consumer is one of the track's streams, or its chain's intake.
+func (t *track) owns(p *consumer) bool {
+	if p.chain != nil {
+		return p.chain == t.chain
+	}
+	return p.stream.Track() == t.Track
+}

@@ -104,12 +104,15 @@ func (c *Core) late(m *mdt, ev HoleChecked) {
 		}
 	}
 	for m.live.start < ev.Hole.To && len(m.live.batches) > 0 {
-		c.dropOldest(m.live)
+		c.dropOldest(&m.live.window)
 	}
 	for _, f := range slices.Clone(m.catchUps) {
 		c.closeFeed(f)
 	}
 	for _, t := range m.tracks {
+		if x := t.chain; x != nil && x.intake.at > ev.Hole.From {
+			c.closeChain(x)
+		}
 		if err := t.group.Late(m.id, ev.Late); err != nil {
 			panic(err) // the group has a track there, or t would not exist
 		}

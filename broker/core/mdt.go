@@ -19,7 +19,7 @@ type mdt struct {
 	failures int       // of the live reading, since it had a batch
 	stopped  bool      // what it shows are no records: nothing is read until Restart
 	catchUps []*feed
-	queue    []*groups.Stream // that wait for a catch-up to be free
+	queue    []*consumer // that wait for a catch-up to be free
 	lastRead uint64
 	looked   time.Time  // when abandoned groups were looked for last
 	foremost *track     // that was found to be far enough ahead last time
@@ -215,7 +215,7 @@ func (ev Reset) apply(c *Core) {
 		c.endTrack(t)
 		t.group.AddMDT(m.id, 0) // and no seek: what was to be skipped is another record now
 		c.beginTrack(t, 0)
-		t.durable, t.ceiling, t.before, t.wanted, t.lost, t.behind = 0, 0, 0, 0, 0, time.Time{}
+		t.durable, t.ceiling, t.before, t.wanted, t.lost, t.highest, t.behind = 0, 0, 0, 0, 0, 0, time.Time{}
 	}
 	c.emit(Restarted{MDT: m.id, Epoch: m.epoch})
 	c.touchMDT(m)
@@ -237,8 +237,10 @@ func (c *Core) startAt(t *track, index uint64) {
 
 // endTrack lets go of a way through an MDT that will be another one.
 func (c *Core) endTrack(t *track) {
+	c.endChain(t)
+	t.highest = max(t.highest, t.Looked())
 	for _, s := range slices.Clone(t.Streams()) {
-		c.leaveFeed(s)
+		c.leaveFeed(consumerOf(s))
 	}
 	delete(c.tracks, t.Track)
 }
@@ -247,6 +249,7 @@ func (c *Core) endTrack(t *track) {
 func (c *Core) beginTrack(t *track, index uint64) {
 	t.Track = t.group.Track(t.mdt.id)
 	c.tracks[t.Track] = t
+	t.setChain()
 	t.seek, t.sought = true, index
 	c.touch(t)
 }

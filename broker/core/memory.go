@@ -12,7 +12,7 @@ type pin struct {
 // hasRoom tells whether one more grant is within the limit. What was granted counts:
 // it may come at any time.
 func (c *Core) hasRoom() bool {
-	return c.memory+c.pinned+c.granted+c.cfg.Grant <= c.cfg.Memory
+	return c.memory+c.pinned+c.granted+c.chained+c.cfg.Grant <= c.cfg.Memory
 }
 
 // keep counts a batch that is kept.

@@ -70,8 +70,9 @@ func (r DeleteGroup) do(c *Core) error {
 func (c *Core) dropTrack(t *track) {
 	streams := slices.Clone(t.Streams())
 	for _, s := range streams {
-		c.leaveFeed(s)
+		c.leaveFeed(consumerOf(s))
 	}
+	c.endChain(t)
 	delete(c.tracks, t.Track)
 	m := t.mdt
 	m.live.waiters = slices.DeleteFunc(m.live.waiters, t.owns)
@@ -180,11 +181,17 @@ func (r RemoveMDT) do(c *Core) error {
 	return nil
 }
 
-// do has an MDT read again that was stopped.
+// do has an MDT read again that was stopped, and chains begin again that failed.
 func (r Restart) do(c *Core) error {
 	m := c.mdts[r.MDT]
 	if m == nil {
 		return fmt.Errorf("%w %d", ErrUnknownMDT, r.MDT)
+	}
+	for _, t := range m.tracks {
+		if x := t.chain; x != nil && !x.retryAt.IsZero() {
+			c.failing = slices.DeleteFunc(c.failing, func(f *chain) bool { return f == x })
+			c.retryChain(x)
+		}
 	}
 	if m.stopped {
 		m.stopped = false

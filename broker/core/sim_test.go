@@ -1291,7 +1291,7 @@ func (w *world) describe() {
 		for _, t := range m.tracks {
 			w.note("  %s: mark %d durable %d ceiling %d wanted %d dirty %v", t.group.Config.Name, t.Mark(), t.durable, t.ceiling, t.wanted, t.dirty)
 			for _, s := range t.Streams() {
-				w.note("    stream at %d: %s queued %v feed %v", s.Cursor(), s.Blocked(), placeOf(s).queued, placeOf(s).feed != nil)
+				w.note("    stream at %d: %s queued %v feed %v", s.Cursor(), s.Blocked(), consumerOf(s).queued, consumerOf(s).feed != nil)
 			}
 		}
 	}

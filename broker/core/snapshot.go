@@ -11,9 +11,10 @@ import (
 type Snapshot struct {
 	// Memory is how many bytes of batches are kept, Pinned how many more only writers
 	// hold, Granted how many readers may still deliver. Limit is that of their sum.
-	Memory, Pinned, Granted, Limit int64
-	MDTs                           []MDTSnapshot   // as they were added
-	Groups                         []GroupSnapshot // as they were created
+	// Chained is what chains of modules have to work on, or hold back.
+	Memory, Pinned, Granted, Chained, Limit int64
+	MDTs                                    []MDTSnapshot   // as they were added
+	Groups                                  []GroupSnapshot // as they were created
 	// Unwritten is since when the state could not be written; zero if all is well.
 	Unwritten      time.Time
 	UnwrittenError string
@@ -61,11 +62,12 @@ type CatchUp struct {
 // GroupSnapshot is a group in a [Snapshot].
 type GroupSnapshot struct {
 	groups.Snapshot
-	Start  Start
-	Limits Limits
-	MDTs   []groups.MDT // nil stands for all
-	OnDisk bool
-	Marks  []MarkSnapshot // by MDT, as they were added
+	Start                      Start
+	Limits                     Limits
+	Filter, Modules, Consumers string
+	MDTs                       []groups.MDT // nil stands for all
+	OnDisk                     bool
+	Marks                      []MarkSnapshot // by MDT, as they were added
 }
 
 // MarkSnapshot is what is durable of a group's way through an MDT.
@@ -77,8 +79,20 @@ type MarkSnapshot struct {
 	// IdleSince is since when nothing was acknowledged although something waits; zero if
 	// nothing does.
 	IdleSince time.Time
-	Abandoned string   // why the group counts as abandoned here; "" if it does not
-	Missed    []Missed // what it gave up, the oldest first
+	Abandoned string         // why the group counts as abandoned here; "" if it does not
+	Missed    []Missed       // what it gave up, the oldest first
+	Chain     *ChainSnapshot // nil if the group has none
+}
+
+// ChainSnapshot is the chain of a group in an MDT.
+type ChainSnapshot struct {
+	ID      ChainID // of the instance at work; 0 while there is none
+	Window  Range   // what it made, and some stream still needs
+	Bytes   int64
+	TakenIn uint64 // up to where it was given records
+	Held    Held
+	Failing time.Time // since when it fails; zero if it does not
+	Error   string
 }
 
 // Owes tells whether the group has missed something that its members do not know of.
@@ -108,7 +122,7 @@ func (x *trouble) note(err error, now time.Time) {
 // Snapshot returns the state of everything. Its cost grows with the size of it.
 func (c *Core) Snapshot() Snapshot {
 	snap := Snapshot{
-		Memory: c.memory, Pinned: c.pinned, Granted: c.granted, Limit: c.cfg.Memory,
+		Memory: c.memory, Pinned: c.pinned, Granted: c.granted, Chained: c.chained, Limit: c.cfg.Memory,
 		Unwritten: c.persist.trouble.since, UnwrittenError: c.persist.trouble.err,
 		UnwrittenCause: c.persist.trouble.cause, PinLimit: c.cfg.Pinned, Starved: len(c.starved),
 	}
@@ -149,14 +163,24 @@ func (m *mdt) snapshot() MDTSnapshot {
 }
 
 func (g *group) snapshot(now time.Time) GroupSnapshot {
-	snap := GroupSnapshot{Snapshot: g.Snapshot(now), Start: g.start, Limits: g.limits, MDTs: g.mdts, OnDisk: g.onDisk}
+	snap := GroupSnapshot{Snapshot: g.Snapshot(now), Start: g.start, Limits: g.limits, Filter: g.filter, Modules: g.modules, Consumers: g.consumers, MDTs: g.mdts, OnDisk: g.onDisk}
 	for _, t := range g.tracks {
 		snap.Marks = append(snap.Marks, MarkSnapshot{
 			MDT: t.mdt.id, Mark: t.durable, Ceiling: t.ceiling, LostUpTo: t.lost,
-			IdleSince: t.idleSince(), Abandoned: t.abandoned(now, 0), Missed: slices.Clone(t.missed),
+			IdleSince: t.idleSince(), Abandoned: t.abandoned(now, 0), Missed: slices.Clone(t.missed), Chain: t.chain.snapshot(),
 		})
 	}
 	return snap
+}
+
+func (x *chain) snapshot() *ChainSnapshot {
+	if x == nil {
+		return nil
+	}
+	return &ChainSnapshot{
+		ID: x.id, Window: Range{x.start, x.end}, Bytes: x.bytes, TakenIn: x.intake.at, Held: x.held,
+		Failing: x.trouble.since, Error: x.trouble.err,
+	}
 }
 
 // Group returns what a group is; false if there is none of that name.
