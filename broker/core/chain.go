@@ -34,6 +34,8 @@ type chain struct {
 	unanswered []*Batch    // that the stage has
 	busy       int64       // their bytes
 	held       Held
+	stopped    bool      // the intake has no room
+	isHungry   bool      // in Core.hungry
 	used       time.Time // when a stream asked last
 	trouble    trouble   // with the instances
 	failedAt   uint64    // up to where the last one that failed had taken in
@@ -110,6 +112,7 @@ func (c *Core) openChain(x *chain) {
 	x.id, x.began = c.lastChain, t.Low()
 	x.start, x.end, x.intake.at = x.began, x.began, x.began
 	c.chains[x.id] = x
+	c.enqueue(&x.intake)
 	c.emit(OpenChain{Chain: x.id, Group: t.group.Config.Name, MDT: t.mdt.id, Epoch: t.mdt.epoch, After: x.began, Ceiling: ceiling})
 }
 
@@ -122,8 +125,11 @@ func (c *Core) closeChain(x *chain) {
 	c.emit(CloseChain{Chain: x.id})
 	c.dropAll(&x.window)
 	c.chained -= x.busy + x.held.Bytes
-	x.id, x.unanswered, x.busy, x.held = 0, nil, 0, Held{}
+	x.id, x.unanswered, x.busy, x.held, x.stopped = 0, nil, 0, Held{}, false
 	c.leaveFeed(&x.intake)
+	m, isIntake := x.track.mdt, func(p *consumer) bool { return p == &x.intake }
+	m.live.waiters = slices.DeleteFunc(m.live.waiters, isIntake)
+	m.queue = slices.DeleteFunc(m.queue, isIntake)
 	c.enqueueAll(&x.waiters)
 }
 
@@ -135,8 +141,9 @@ func (c *Core) feedChain(x *chain) {
 		return
 	case !c.mayFeed(x):
 		c.leaveFeed(&x.intake) // who cannot go on must not keep a reader from who can
-		if len(x.unanswered) == 0 {
-			c.hungry = append(c.hungry, &x.intake) // streams look, or memory is short: nobody may tell when it no longer is
+		if x.stopped = true; !x.isHungry {
+			x.isHungry = true
+			c.hungry = append(c.hungry, x)
 		}
 		return
 	}
@@ -164,21 +171,21 @@ func (c *Core) mayFeed(x *chain) bool {
 // isFull tells whether as much waits for the streams as may.
 func (c *Core) isFull(x *chain) bool { return x.bytes+x.busy+c.cfg.Grant > 4*c.cfg.Grant }
 
-// trim drops what no stream needs any more, and has the intake go on. When the window is full
-// a stream does not count that waits for nobody knows how long: it would keep the others
-// waiting with it.
+// trim makes room in the window, and has the intake go on. First goes what all streams have
+// passed: while there is room it stays, for what comes again. Then what only streams need
+// that wait for nobody knows how long: they would keep the others waiting with them.
 func (c *Core) trim(x *chain) {
 	c.dropUpTo(x, x.track.Low())
-	if c.isFull(x) || !c.hasRoom() {
-		c.dropUpTo(x, x.track.needed())
-	}
-	if x.id != 0 && c.mayFeed(x) {
+	c.dropUpTo(x, x.track.needed())
+	if x.stopped && c.mayFeed(x) {
+		x.stopped = false
 		c.enqueue(&x.intake)
 	}
 }
 
+// dropUpTo drops from the window what lies at or below low, as long as there is no room.
 func (c *Core) dropUpTo(x *chain, low uint64) {
-	for len(x.batches) > 0 && x.batches[0].To <= low {
+	for len(x.batches) > 0 && x.batches[0].To <= low && (c.isFull(x) || !c.hasRoom()) {
 		c.dropOldest(&x.window)
 	}
 }
@@ -245,10 +252,13 @@ func (c *Core) chainFailed(x *chain, err error) {
 // tickChains lets those chains begin again that failed, when it is time, and has those look
 // again that wait for room.
 func (c *Core) tickChains() {
-	for _, p := range c.hungry {
-		c.trim(p.chain)
-	}
-	c.enqueueAll(&c.hungry)
+	c.hungry = slices.DeleteFunc(c.hungry, func(x *chain) bool {
+		if x.stopped {
+			c.trim(x)
+		}
+		x.isHungry = x.stopped
+		return !x.isHungry
+	})
 	c.failing = slices.DeleteFunc(c.failing, func(x *chain) bool {
 		due := !c.now.Before(x.retryAt)
 		if due {
@@ -300,9 +310,6 @@ func (c *Core) endChain(t *track) {
 		return
 	}
 	c.closeChain(x)
-	isIntake := func(p *consumer) bool { return p == &x.intake }
-	t.mdt.live.waiters = slices.DeleteFunc(t.mdt.live.waiters, isIntake)
-	t.mdt.queue = slices.DeleteFunc(t.mdt.queue, isIntake)
 	c.failing = slices.DeleteFunc(c.failing, func(f *chain) bool { return f == x })
 	c.enqueueAll(&x.waiters)
 }

@@ -48,12 +48,12 @@ type Core struct {
 	chains map[ChainID]*chain
 
 	runnable   []*consumer
-	starved    []*feed     // readers that got no grant for want of memory
-	memory     int64       // bytes of batches in all windows
-	granted    int64       // bytes that readers may still deliver
-	chained    int64       // bytes that chains have to work on, or hold
-	failing    []*chain    // that wait to begin again
-	hungry     []*consumer // intakes that wait for room
+	starved    []*feed  // readers that got no grant for want of memory
+	memory     int64    // bytes of batches in all windows
+	granted    int64    // bytes that readers may still deliver
+	chained    int64    // bytes that chains have to work on, or hold
+	failing    []*chain // that wait to begin again
+	hungry     []*chain // whose intakes have no room
 	pins       map[*Batch]*pin
 	pinned     int64 // bytes of batches that only writers hold
 	leaving    int64 // bytes that writers of peers hold that are gone

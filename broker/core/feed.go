@@ -311,6 +311,11 @@ func (c *Core) feedStarved() {
 		if live := c.order[c.rotate].live; live != nil {
 			c.evict(live)
 		}
+		for _, t := range c.order[c.rotate].tracks {
+			if t.chain != nil {
+				c.trim(t.chain)
+			}
+		}
 	}
 	c.grant(f)
 }
