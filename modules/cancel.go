@@ -32,6 +32,12 @@ func Cancel() Kind {
 			if use.Scope == ForAll {
 				return nil, unsafeFor("whether an object was seen differs from group to group; give cancel to the groups that want it")
 			}
+			switch {
+			case use.Again == AgainAlone:
+				return nil, unsafeFor("with the distribution round-robin a birth that comes again may come without the death that was dropped with it; make a group with the distribution mdt")
+			case use.Again == AgainObjects && refresh:
+				return nil, unsafeFor("with the distribution fid the refresh of a directory may be lost when something comes again; state parent: drop if the consumers can do without, or make a group with the distribution mdt")
+			}
 			return func(s Start) Module {
 				return &cancel{window: newWindow(b), ceiling: s.Ceiling, directories: use.OneMDT, refresh: refresh}
 			}, use.mayMerge()

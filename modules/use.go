@@ -20,7 +20,20 @@ type Use struct {
 	// Connection: the chain came over a connection, from whoever may listen. So it must cost little: it is short,
 	// nothing in it holds records, patterns are small, and nothing is what its user wrote.
 	Connection bool
+	// Again is what comes again when a consumer did not acknowledge something.
+	Again Again
 }
+
+// Again says what is handed out again when something was not acknowledged: at least that.
+type Again int
+
+// What comes again. It matters to who drops a record because of another one: what comes again was
+// made by another chain, which may not drop it, and the other one may not come again.
+const (
+	AgainAll     Again = iota // everything behind it
+	AgainObjects              // everything behind it about the same objects (distribution fid)
+	AgainAlone                // nothing else (distribution round-robin)
+)
 
 // Scope says who gets what comes out of the chain.
 type Scope int

@@ -141,14 +141,17 @@ func (c *Core) feedChain(x *chain) {
 		return
 	case !c.mayFeed(x):
 		c.leaveFeed(&x.intake) // who cannot go on must not keep a reader from who can
-		if x.stopped = true; !x.isHungry {
-			x.isHungry = true
-			c.hungry = append(c.hungry, x)
-		}
+		x.stopped = true
+		c.lookAgain(x)
 		return
 	}
 	b := c.nextBatch(x.track.mdt, &x.intake)
-	if b == nil {
+	switch {
+	case b == nil:
+		return
+	case x.intake.feed != nil && x.track.mdt.mayShowLate(Range{x.intake.at, b.To}):
+		c.leaveFeed(&x.intake)
+		c.lookAgain(x)
 		return
 	}
 	c.emit(Process{Chain: x.id, After: x.intake.at, Batch: b})
@@ -157,6 +160,21 @@ func (c *Core) feedChain(x *chain) {
 	c.chained += b.Weight()
 	x.intake.at = b.To
 	c.enqueue(&x.intake)
+}
+
+// mayShowLate tells whether a catch-up may show a record of a range that the live reading did
+// not: in a hole that is to be looked at. It may be handed out late, around the chain, which so
+// must not have cancelled its object.
+func (m *mdt) mayShowLate(r Range) bool {
+	return slices.ContainsFunc(m.holes, func(h hole) bool { return h.From < r.To && h.To > r.From })
+}
+
+// lookAgain has the intake look again in a while.
+func (c *Core) lookAgain(x *chain) {
+	if !x.isHungry {
+		x.isHungry = true
+		c.hungry = append(c.hungry, x)
+	}
 }
 
 // mayFeed tells whether the stage may have one more batch: a few at once, and as a catch-up
@@ -250,15 +268,14 @@ func (c *Core) chainFailed(x *chain, err error) {
 }
 
 // tickChains lets those chains begin again that failed, when it is time, and has those look
-// again that wait for room.
+// again that wait.
 func (c *Core) tickChains() {
-	c.hungry = slices.DeleteFunc(c.hungry, func(x *chain) bool {
-		if x.stopped {
-			c.trim(x)
-		}
-		x.isHungry = x.stopped
-		return !x.isHungry
-	})
+	for _, x := range c.hungry {
+		x.isHungry, x.stopped = false, false
+		c.trim(x)
+		c.enqueue(&x.intake)
+	}
+	c.hungry = nil
 	c.failing = slices.DeleteFunc(c.failing, func(x *chain) bool {
 		due := !c.now.Before(x.retryAt)
 		if due {

@@ -53,7 +53,7 @@ type Core struct {
 	granted    int64    // bytes that readers may still deliver
 	chained    int64    // bytes that chains have to work on, or hold
 	failing    []*chain // that wait to begin again
-	hungry     []*chain // whose intakes have no room
+	hungry     []*chain // whose intakes look again at the next tick
 	pins       map[*Batch]*pin
 	pinned     int64 // bytes of batches that only writers hold
 	leaving    int64 // bytes that writers of peers hold that are gone

@@ -1144,6 +1144,7 @@ func (w *world) upset(m *worldMDT) {
 			for _, g := range w.groups {
 				g.passed[m.id] = make(map[uint64]bool)
 				delete(g.gaveUp, m.id)
+				g.seen[m.id] = make(map[uint64]bool) // lcapd forgets what it handed out
 			}
 			m.removed, m.again = true, true
 			w.do(RemoveMDT{MDT: m.id})
@@ -1263,6 +1264,9 @@ func (w *world) credit() {
 func (w *world) finish() {
 	w.calm = true
 	for round := range 3000 {
+		if len(w.chains) > 0 { // they let go much at once: who is cut for that would be cut again and again
+			w.cfg.Pinned, w.core.cfg.Pinned = 1<<20, 1<<20
+		}
 		for _, m := range w.mdts {
 			w.add(m)
 			w.do(Restart{MDT: m.id})
@@ -1276,9 +1280,6 @@ func (w *world) finish() {
 		w.tick(500 * time.Millisecond)
 		for range 20 {
 			w.readSome()
-			w.arrive()
-		}
-		for range 10 * len(w.chains) { // they take their part of what is on its way
 			w.arrive()
 		}
 		for _, name := range sortedKeys(w.groups) {
