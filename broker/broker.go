@@ -11,6 +11,7 @@ import (
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/state"
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/modules"
 )
 
 // ErrStopped: the broker has stopped, or was told to.
@@ -46,6 +47,10 @@ type Options struct {
 	Views int64
 	// CreateGroups says whether a join may make a group, at first: see AllowCreation.
 	CreateGroups bool
+	// Modules are the kinds of modules that groups may have; none stands for those that are
+	// built in. OneMDT says that the file system has one MDT and does not get another.
+	Modules []modules.Kind
+	OneMDT  bool
 	// AssumeEmpty takes unknown extra flags of records to add no bytes.
 	AssumeEmpty bool
 	// RecogniseEvery is how often an MDT is looked at, whether it is still the one
@@ -68,6 +73,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RecogniseEvery == 0 {
 		o.RecogniseEvery = time.Minute
+	}
+	if o.Modules == nil {
+		o.Modules = modules.Builtin()
 	}
 	if o.StuckAfter == 0 {
 		o.StuckAfter = 5 * time.Second

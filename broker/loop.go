@@ -12,6 +12,7 @@ import (
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/ingest"
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/modules"
 	"github.com/lcapd/lcapd/wire"
 )
 
@@ -22,6 +23,7 @@ import (
 //	readers, members, operators ──events, calls──▶ loop ──▶ grants to readers
 //	disk, sources ──────────────events────────────▶      ──▶ writes, clears, checks of holes
 //	cutters ────────────────────calls─────────────▶      ──▶ batches to cut
+//	stages of chains ───────────calls─────────────▶      ──▶ batches for them
 //	                                                     ──▶ deliveries to members' peers
 //	                                                     ──▶ history ──▶ listeners
 type loop struct {
@@ -31,6 +33,8 @@ type loop struct {
 	stop         context.CancelFunc
 	started      sync.WaitGroup
 	readings     map[core.ReaderID]*reading
+	stages       map[core.ChainID]*stage
+	tallies      map[chainKey][]modules.Stats // of instances that have ended
 	peers        map[core.Peer]*peer
 	lastPeer     core.Peer
 	mdts         []*mdtWork
@@ -81,6 +85,8 @@ func newLoop(b *Broker) (*loop, error) {
 		b:         b,
 		core:      core.New(b.opts.Limits, st, time.Now()),
 		readings:  make(map[core.ReaderID]*reading),
+		stages:    make(map[core.ChainID]*stage),
+		tallies:   make(map[chainKey][]modules.Stats),
 		peers:     make(map[core.Peer]*peer),
 		numbers:   make(map[string]groups.MDT),
 		disk:      make(chan core.Persist, 1),
@@ -178,6 +184,12 @@ func (l *loop) do(out core.Output) {
 		if r := l.readings[o.Reader]; r != nil {
 			r.grants <- o.Bytes // there is room: the core grants when the last one is used up
 		}
+	case core.OpenChain:
+		l.openChain(o)
+	case core.Process:
+		l.stages[o.Chain].orders <- o // there is room: the core lets so many be unanswered
+	case core.CloseChain:
+		l.closeChain(o.Chain)
 	case core.Persist:
 		l.disk <- o
 	case core.GroupStored:

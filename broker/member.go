@@ -70,6 +70,8 @@ type JoinOptions struct {
 	// Fields are the blocks that its records shall have, as far as they have them; nil
 	// stands for records as they are.
 	Fields *changelog.Format
+	// Filter, if not empty, is the filter that the group must have, or gets.
+	Filter string
 	// Create makes the group if there is none.
 	Create bool
 	// Remote is where the member is, for operators.
@@ -100,6 +102,11 @@ func (p *peer) delivered(part scatter.Part) {
 // or why not. Errors: [core.ErrUnknownGroup], [core.ErrGroupExists] if the group has
 // other properties than asked for, [core.ErrUnknownMDT].
 func (b *Broker) Join(ctx context.Context, o JoinOptions, to Peer) (*Member, error) {
+	if spec := o.spec(); o.Filter != "" { // compiled here: the loop has no time for it
+		if err := spec.prepare(b.opts); err != nil {
+			return nil, fmt.Errorf("join: %w", err)
+		}
+	}
 	m := &Member{b: b}
 	var refused error
 	err := b.call(ctx, func(l *loop) { m.id, refused = l.join(o, to) })
@@ -138,20 +145,35 @@ func (l *loop) ensureGroup(o JoinOptions) error {
 	case !exists && !(o.Create && l.mayCreate):
 		return fmt.Errorf("%w %q; an operator creates it: lcapcli groups create %s", core.ErrUnknownGroup, o.Group, o.Group)
 	case !exists:
-		spec := GroupSpec{Name: o.Group}
-		if o.Distribution != nil {
-			spec.Distribution = *o.Distribution
-		}
-		if o.Start != nil {
-			spec.Start = *o.Start
-		}
-		return l.createGroup(spec)
+		return l.createGroup(o.spec())
 	case o.Distribution != nil && *o.Distribution != g.Config.Distribution:
 		return fmt.Errorf("%w: %s has the distribution %s, not %s", core.ErrGroupExists, o.Group, g.Config.Distribution, *o.Distribution)
 	case o.Start != nil && *o.Start != g.Start:
 		return fmt.Errorf("%w: %s started at %s, not %s", core.ErrGroupExists, o.Group, g.Start, *o.Start)
+	case o.Filter != "" && o.Filter != g.Filter:
+		return fmt.Errorf("%w: %s has %s, not %q", core.ErrGroupExists, o.Group, filterText(g.Filter), o.Filter)
 	}
 	return nil
+}
+
+// filterText says what filter a group has.
+func filterText(filter string) string {
+	if filter == "" {
+		return "no filter"
+	}
+	return fmt.Sprintf("the filter %q", filter)
+}
+
+// spec is the group that the member makes if there is none.
+func (o JoinOptions) spec() GroupSpec {
+	spec := GroupSpec{Name: o.Group, Chain: Chain{Filter: o.Filter}}
+	if o.Distribution != nil {
+		spec.Distribution = *o.Distribution
+	}
+	if o.Start != nil {
+		spec.Start = *o.Start
+	}
+	return spec
 }
 
 // numbersOf translates names of MDTs; none stands for all, and stays so.

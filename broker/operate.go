@@ -5,16 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/state"
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/modules"
 )
 
 // ErrHasMembers: the group has members; to end it all the same takes force.
-var ErrHasMembers = errors.New("the group has members")
+var ErrHasMembers = core.ErrHasMembers
 
 // GroupSpec is what a new group is.
 type GroupSpec struct {
@@ -23,11 +25,29 @@ type GroupSpec struct {
 	Start        core.Start
 	MDTs         []string // none stands for all
 	Limits       core.Limits
+	Chain        Chain
 }
 
+// prepare checks what can be checked without the loop, which has no time for it.
+func (g *GroupSpec) prepare(o Options) (err error) {
+	if g.Chain, err = g.Chain.Canonical(); err == nil {
+		_, err = o.Plan(g.Chain, g.Distribution)
+	}
+	if err != nil {
+		return fmt.Errorf("group %s: %w: %w", g.Name, ErrChain, err)
+	}
+	return nil
+}
+
+// ErrChain: the filter or the modules of a group are none that can run.
+var ErrChain = errors.New("its filter or modules cannot be")
+
 // CreateGroup makes a group and returns when it is on disk. Errors:
-// [core.ErrGroupExists], [core.ErrUnknownMDT].
+// [core.ErrGroupExists], [core.ErrUnknownMDT], [ErrChain].
 func (b *Broker) CreateGroup(ctx context.Context, g GroupSpec) error {
+	if err := g.prepare(b.opts); err != nil {
+		return err
+	}
 	stored := make(chan struct{})
 	err := b.operate(ctx, func(l *loop) error {
 		if err := l.createGroup(g); err != nil {
@@ -39,6 +59,11 @@ func (b *Broker) CreateGroup(ctx context.Context, g GroupSpec) error {
 	if err != nil {
 		return fmt.Errorf("create group: %w", err)
 	}
+	return b.untilStored(ctx, stored)
+}
+
+// untilStored waits for a group to be on disk.
+func (b *Broker) untilStored(ctx context.Context, stored <-chan struct{}) error {
 	select {
 	case <-stored:
 		return nil
@@ -65,7 +90,7 @@ func (l *loop) createGroup(g GroupSpec) error {
 		return err
 	}
 	cfg := l.b.opts.groupConfig(g.Name, g.Distribution)
-	return l.core.Do(core.CreateGroup{GroupState: core.GroupState{Config: cfg, Start: g.Start, Limits: l.b.opts.limitsOf(g.Name, g.Limits), MDTs: mdts}})
+	return l.core.Do(core.CreateGroup{GroupState: core.GroupState{Config: cfg, Start: g.Start, Limits: l.b.opts.limitsOf(g.Name, g.Limits), Filter: g.Chain.Filter, Modules: g.Chain.Modules, Consumers: g.Chain.Consumers, MDTs: mdts}})
 }
 
 // limitsOf returns the limits of a group: what the configuration says of it wins.
@@ -105,6 +130,7 @@ func (b *Broker) DeleteGroup(ctx context.Context, name string, force bool) error
 			}
 		}
 		l.groupStored(name) // who waits for it to be on disk waits in vain
+		maps.DeleteFunc(l.tallies, func(key chainKey, _ []modules.Stats) bool { return key.group == name })
 		return l.core.Do(core.DeleteGroup{Group: name})
 	})
 }
@@ -128,6 +154,39 @@ func (b *Broker) LimitGroup(ctx context.Context, name string, limits core.Limits
 		}
 		return l.core.Do(core.SetLimits{Group: name, Limits: limits})
 	})
+}
+
+// SetChain changes what is done with records before a group is handed them, and returns when
+// that is on disk. Errors: [core.ErrUnknownGroup]; [ErrHasMembers]; [ErrChain].
+func (b *Broker) SetChain(ctx context.Context, name string, c Chain) error {
+	var g core.GroupState
+	known := false
+	if err := b.call(ctx, func(l *loop) { g, known = l.core.Group(name) }); err != nil {
+		return err
+	}
+	if !known {
+		return fmt.Errorf("%w %q", core.ErrUnknownGroup, name)
+	}
+	spec := GroupSpec{Name: name, Distribution: g.Config.Distribution, Chain: c}
+	if err := spec.prepare(b.opts); err != nil {
+		return err
+	}
+	stored := make(chan struct{})
+	err := b.operate(ctx, func(l *loop) error {
+		err := l.core.Do(core.SetChain{Group: name, Filter: spec.Chain.Filter, Modules: spec.Chain.Modules, Consumers: spec.Chain.Consumers})
+		switch {
+		case errors.Is(err, ErrHasMembers):
+			return fmt.Errorf("%w: end them first: lcapcli members %s", err, name)
+		case err == nil:
+			l.storing[name] = append(l.storing[name], stored)
+			maps.DeleteFunc(l.tallies, func(key chainKey, _ []modules.Stats) bool { return key.group == name })
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return b.untilStored(ctx, stored)
 }
 
 // Seek has a group go on behind an index of an MDT; its leases there end. Errors:

@@ -82,7 +82,7 @@ func (s *store) translate(snapshot state.Snapshot, numbers map[string]groups.MDT
 	}
 	for _, g := range snapshot.Groups {
 		s.created[g.Name], s.mdts[g.Name] = g.Created, g.MDTs
-		x := core.GroupState{Config: o.groupConfig(g.Name, g.Distribution), Start: startOf(g.Start), Limits: o.limitsOf(g.Name, core.Limits(g.Limits)), Paused: g.Paused}
+		x := core.GroupState{Config: o.groupConfig(g.Name, g.Distribution), Start: startOf(g.Start), Limits: o.limitsOf(g.Name, core.Limits(g.Limits)), Filter: g.Filter, Modules: g.Chain, Consumers: g.Consumers, Paused: g.Paused}
 		for _, name := range g.MDTs {
 			if id, served := numbers[name]; served {
 				x.MDTs = append(x.MDTs, id)
@@ -161,6 +161,7 @@ func (s *store) group(g core.GroupState) state.Group {
 	return state.Group{
 		Name: name, Distribution: g.Config.Distribution, Start: state.Start(g.Start.String()),
 		MDTs: s.mdts[name], Created: s.created[name], Paused: g.Paused, Limits: state.Limits(g.Limits),
+		Filter: g.Filter, Chain: g.Modules, Consumers: g.Consumers,
 	}
 }
 

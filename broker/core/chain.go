@@ -135,11 +135,11 @@ func (c *Core) closeChain(x *chain) {
 
 // feedChain gives the next batch to the stage.
 func (c *Core) feedChain(x *chain) {
-	switch {
-	case x.id == 0:
+	if x.id == 0 {
 		c.leaveFeed(&x.intake)
 		return
-	case !c.mayFeed(x):
+	}
+	if c.makeRoom(x); !c.mayFeed(x) {
 		c.leaveFeed(&x.intake) // who cannot go on must not keep a reader from who can
 		x.stopped = true
 		c.lookAgain(x)
@@ -189,12 +189,19 @@ func (c *Core) mayFeed(x *chain) bool {
 // isFull tells whether as much waits for the streams as may.
 func (c *Core) isFull(x *chain) bool { return x.bytes+x.busy+c.cfg.Grant > 4*c.cfg.Grant }
 
-// trim makes room in the window, and has the intake go on. First goes what all streams have
-// passed: while there is room it stays, for what comes again. Then what only streams need
-// that wait for nobody knows how long: they would keep the others waiting with them.
+// makeRoom drops from the window, as long as there is no room, first what all streams have
+// passed: else it stays, for what comes again. Then what only streams need that wait for
+// nobody knows how long: they would keep the others waiting with them.
+func (c *Core) makeRoom(x *chain) {
+	if c.isFull(x) || !c.hasRoom() {
+		c.dropUpTo(x, x.track.Low())
+		c.dropUpTo(x, x.track.needed())
+	}
+}
+
+// trim makes room, and has the intake go on if it waits for that.
 func (c *Core) trim(x *chain) {
-	c.dropUpTo(x, x.track.Low())
-	c.dropUpTo(x, x.track.needed())
+	c.makeRoom(x)
 	if x.stopped && c.mayFeed(x) {
 		x.stopped = false
 		c.enqueue(&x.intake)

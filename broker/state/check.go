@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -69,7 +70,7 @@ func checkGroup(g Group) error {
 	if err := checkText("filter of group "+g.Name, g.Filter); err != nil {
 		return err
 	}
-	return checkText("chain of group "+g.Name, g.Chain)
+	return cmp.Or(checkText("chain of group "+g.Name, g.Chain), checkText("consumers of group "+g.Name, g.Consumers))
 }
 
 func checkRecent(r Recent) error {

@@ -63,6 +63,7 @@ type storedGroup struct {
 	Created      time.Time `json:"created"`
 	Filter       string    `json:"filter,omitempty"`
 	Chain        string    `json:"chain,omitempty"`
+	Consumers    string    `json:"consumers,omitempty"`
 	Paused       bool      `json:"paused,omitempty"`
 	// What a group has not need not be there.
 	MaxBacklog uint64        `json:"max_backlog,omitempty"`
@@ -72,7 +73,7 @@ type storedGroup struct {
 
 func encodeGroup(g Group) ([]byte, error) {
 	return json.Marshal(storedGroup{
-		g.Distribution.String(), g.Start, g.MDTs, g.Created.UTC(), g.Filter, g.Chain, g.Paused,
+		g.Distribution.String(), g.Start, g.MDTs, g.Created.UTC(), g.Filter, g.Chain, g.Consumers, g.Paused,
 		g.Limits.Backlog, g.Limits.Idle, g.Limits.Expire,
 	})
 }
@@ -84,7 +85,7 @@ func decodeGroup(name string, b []byte) (Group, error) {
 	}
 	g := Group{
 		Name: name, Start: s.Start, MDTs: s.MDTs, Created: s.Created.UTC(),
-		Filter: s.Filter, Chain: s.Chain, Paused: s.Paused,
+		Filter: s.Filter, Chain: s.Chain, Consumers: s.Consumers, Paused: s.Paused,
 		Limits: Limits{Backlog: s.MaxBacklog, Idle: s.MaxIdle, Expire: s.Expire},
 	}
 	if len(g.MDTs) == 0 { // as it was encoded, and as it compares

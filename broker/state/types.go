@@ -75,12 +75,13 @@ type Group struct {
 	MDTs         []string // none stands for all
 	Created      time.Time
 
-	// These an operator may change; the first two only while the group has no
+	// These an operator may change; the first three only while the group has no
 	// members, which is not known here.
-	Filter string // empty passes everything
-	Chain  string // of modules; empty has none
-	Paused bool
-	Limits Limits
+	Filter    string // empty passes everything
+	Chain     string // of modules; empty has none
+	Consumers string // what they need at most; empty for every record
+	Paused    bool
+	Limits    Limits
 }
 
 // Limits say when a group counts as abandoned, MDT by MDT; 0 is no limit.
