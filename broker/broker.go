@@ -39,6 +39,9 @@ type Options struct {
 	// GroupLimits are those of the groups that the configuration names: what the state says of
 	// them does not count. Other groups have those that they were made with.
 	GroupLimits map[string]core.Limits
+	// GroupChains are the filters and modules of the groups that the configuration names: what
+	// the state says of them does not count either.
+	GroupChains map[string]Chain
 	// History is how many bytes of batches are kept for listeners that do not keep up;
 	// 0 stands for an eighth of Limits.Memory, which is in addition.
 	History int64

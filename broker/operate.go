@@ -89,14 +89,25 @@ func (l *loop) createGroup(g GroupSpec) error {
 	if err != nil {
 		return err
 	}
-	cfg := l.b.opts.groupConfig(g.Name, g.Distribution)
-	return l.core.Do(core.CreateGroup{GroupState: core.GroupState{Config: cfg, Start: g.Start, Limits: l.b.opts.limitsOf(g.Name, g.Limits), Filter: g.Chain.Filter, Modules: g.Chain.Modules, Consumers: g.Chain.Consumers, MDTs: mdts}})
+	cfg, chain := l.b.opts.groupConfig(g.Name, g.Distribution), l.b.opts.chainOf(g.Name, g.Chain)
+	return l.core.Do(core.CreateGroup{GroupState: core.GroupState{Config: cfg, Start: g.Start, Limits: l.b.opts.limitsOf(g.Name, g.Limits), Filter: chain.Filter, Modules: chain.Modules, Consumers: chain.Consumers, MDTs: mdts}})
 }
 
 // limitsOf returns the limits of a group: what the configuration says of it wins.
 func (o Options) limitsOf(name string, own core.Limits) core.Limits {
 	if limits, named := o.GroupLimits[name]; named {
 		return limits
+	}
+	return own
+}
+
+// chainOf returns the filter and the modules of a group: what the configuration says of it wins.
+func (o Options) chainOf(name string, own Chain) Chain {
+	if chain, named := o.GroupChains[name]; named {
+		if canonical, err := chain.Canonical(); err == nil {
+			chain = canonical // else nothing of the group is handed out, and a problem says why
+		}
+		return chain
 	}
 	return own
 }
@@ -157,8 +168,11 @@ func (b *Broker) LimitGroup(ctx context.Context, name string, limits core.Limits
 }
 
 // SetChain changes what is done with records before a group is handed them, and returns when
-// that is on disk. Errors: [core.ErrUnknownGroup]; [ErrHasMembers]; [ErrChain].
+// that is on disk. Errors: [core.ErrUnknownGroup]; [ErrHasMembers]; [ErrChain]; [ErrConfigured].
 func (b *Broker) SetChain(ctx context.Context, name string, c Chain) error {
+	if _, named := b.opts.GroupChains[name]; named {
+		return fmt.Errorf("filter and modules of group %s: %w: change them there, and start lcapd anew", name, ErrConfigured)
+	}
 	var g core.GroupState
 	known := false
 	if err := b.call(ctx, func(l *loop) { g, known = l.core.Group(name) }); err != nil {

@@ -76,6 +76,7 @@ func (l *loop) problems(snap core.Snapshot, s wire.Status, now time.Time) []wire
 		r.ofGroup(g, s.Groups[i])
 		r.ofMembers(g)
 		r.ofLimits(g)
+		r.ofChains(g)
 	}
 	for key, x := range l.watch.recent {
 		if now.Sub(x.at) >= recently {
@@ -239,6 +240,26 @@ func (r *risks) ofLimits(g core.GroupSnapshot) {
 	}
 }
 
+func (r *risks) ofChains(g core.GroupSnapshot) {
+	for _, m := range g.Marks {
+		if m.Chain == nil {
+			continue
+		}
+		name := r.mdts[m.MDT].Name
+		if !m.Chain.Failing.IsZero() {
+			r.add(wire.ChainFailing, g.Name, m.Chain.Failing, "mend the cause; lcapd tries again by itself, or at once with: lcapcli mdts restart "+name,
+				"its filter or modules fail in %s, so nothing of it is handed out: %s", name, m.Chain.Error)
+		}
+		if s := r.stages[m.Chain.ID]; s != nil {
+			for _, x := range s.stats {
+				if x.Health != nil {
+					r.add(wire.ModuleDisabled, g.Name, time.Time{}, "mend the module, then: lcapcli mdts restart "+name, "the module %s lets every record of %s pass: %v", x.Name, name, x.Health)
+				}
+			}
+		}
+	}
+}
+
 // review looks what goes wrong, and says what is new: nothing is shown for long that the log has not.
 func (l *loop) review(now time.Time) wire.Status {
 	l.watch.looked = now
@@ -292,6 +313,9 @@ func (l *loop) alarm(o core.Alarm) {
 	about, kind := "state", o.Kind
 	if !o.General {
 		about = l.mdts[o.MDT].Name
+	}
+	if o.Group != "" {
+		about, o.Text = o.Group, about+": "+o.Text
 	}
 	switch o.Kind {
 	case wire.MDTUnreachable:

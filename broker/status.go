@@ -21,10 +21,10 @@ func (l *loop) status(now time.Time) wire.Status {
 	snap := l.core.Snapshot()
 	s := wire.Status{
 		Started: l.begun, Ready: true, Problems: []wire.Problem{},
-		MDTs: []wire.MDTStatus{}, Groups: []wire.GroupStatus{}, Listeners: []wire.ListenerStatus{},
+		MDTs: []wire.MDTStatus{}, Groups: []wire.GroupStatus{}, Listeners: []wire.ListenerStatus{}, Modules: []wire.ModuleStatus{},
 		Memory: wire.Memory{
 			Limit: snap.Limit + l.b.opts.History + l.b.opts.Views, Batches: snap.Memory, Pinned: snap.Pinned,
-			Granted: snap.Granted, Listened: l.history.bytes, Views: l.views.bytes,
+			Granted: snap.Granted, Chained: snap.Chained, Listened: l.history.bytes, Views: l.views.bytes,
 		},
 		Views: l.b.viewCounts.total(),
 	}
@@ -33,6 +33,7 @@ func (l *loop) status(now time.Time) wire.Status {
 	}
 	for _, g := range snap.Groups {
 		s.Groups = append(s.Groups, l.groupStatus(g, snap.MDTs, now))
+		s.Modules = append(s.Modules, l.moduleStatus(g, now)...)
 	}
 	s.ListenerGaps, s.ListenerFiltered = l.past.gaps, l.past.filtered
 	for _, x := range l.listeners {
@@ -77,6 +78,7 @@ func (l *loop) groupStatus(g core.GroupSnapshot, mdts []core.MDTSnapshot, now ti
 		Group: g.Name, Distribution: g.Distribution.String(), Start: g.Start.String(), Paused: g.Paused, Stored: g.OnDisk,
 		Members: []wire.MemberStatus{}, Tracks: []wire.TrackStatus{},
 		MaxBacklog: g.Limits.Backlog, MaxIdle: g.Limits.Idle, Expire: g.Limits.Expire,
+		Filter: g.Filter, Modules: g.Modules, Consumers: g.Consumers,
 	}
 	names := make(map[groups.MemberID]string, len(g.Members))
 	for _, m := range g.Members {

@@ -82,7 +82,8 @@ func (s *store) translate(snapshot state.Snapshot, numbers map[string]groups.MDT
 	}
 	for _, g := range snapshot.Groups {
 		s.created[g.Name], s.mdts[g.Name] = g.Created, g.MDTs
-		x := core.GroupState{Config: o.groupConfig(g.Name, g.Distribution), Start: startOf(g.Start), Limits: o.limitsOf(g.Name, core.Limits(g.Limits)), Filter: g.Filter, Modules: g.Chain, Consumers: g.Consumers, Paused: g.Paused}
+		chain := o.chainOf(g.Name, Chain{Filter: g.Filter, Modules: g.Chain, Consumers: g.Consumers})
+		x := core.GroupState{Config: o.groupConfig(g.Name, g.Distribution), Start: startOf(g.Start), Limits: o.limitsOf(g.Name, core.Limits(g.Limits)), Filter: chain.Filter, Modules: chain.Modules, Consumers: chain.Consumers, Paused: g.Paused}
 		for _, name := range g.MDTs {
 			if id, served := numbers[name]; served {
 				x.MDTs = append(x.MDTs, id)

@@ -211,8 +211,15 @@ type GroupSpec struct {
 	Distribution string // round-robin, mdt or fid
 	Start        string // earliest or latest
 	MDTs         []string
-	Filter       string
+	Chain        GroupChain
 	Limits       GroupLimits
+}
+
+// GroupChain is what is done with records before a group is handed them.
+type GroupChain struct {
+	Filter    string // an expression that records must match; empty for all
+	Modules   string // a list of modules behind it, as YAML or JSON; empty for none
+	Consumers string // what the consumers of the group need: every-record (or empty), changes or state
 }
 
 // GroupLimits say when a group counts as abandoned; 0 is no limit.
@@ -225,8 +232,19 @@ type GroupLimits struct {
 // Create makes a group. It is on the server's disk when this returns nil. [ErrGroupExists], [ErrUnknownMDT].
 func (o *Operator) Create(ctx context.Context, group string, g GroupSpec) error {
 	return o.ask(ctx, wire.Request{Op: wire.OpCreate, Group: group, Distribution: g.Distribution, Start: g.Start,
-		MDT: strings.Join(g.MDTs, ","), Filter: g.Filter,
+		MDT: strings.Join(g.MDTs, ","), Filter: g.Chain.Filter, Modules: g.Chain.Modules, Consumers: g.Chain.Consumers,
 		MaxBacklog: g.Limits.MaxBacklog, MaxIdleMS: uint64(g.Limits.MaxIdle.Milliseconds()), Expire: g.Limits.Expire}, nil)
+}
+
+// Set changes the filter and the modules of a group that has no members. It is refused for groups of
+// the server's configuration. The change is on the server's disk when this returns nil. [ErrUnknownGroup].
+func (o *Operator) Set(ctx context.Context, group string, c GroupChain) error {
+	return o.ask(ctx, wire.Request{Op: wire.OpSet, Group: group, Filter: c.Filter, Modules: c.Modules, Consumers: c.Consumers}, nil)
+}
+
+// Modules returns what the modules of a group, or of all groups for "", have done. [ErrUnknownGroup].
+func (o *Operator) Modules(ctx context.Context, group string) ([]wire.ModuleStatus, error) {
+	return request[[]wire.ModuleStatus](ctx, o, wire.Request{Op: wire.OpModules, Group: group})
 }
 
 // Limit says when a group counts as abandoned. It is refused for groups of the server's configuration.

@@ -37,9 +37,12 @@ func TestOperatorAsks(t *testing.T) {
 		{func() error { _, err := o.Status(ctx); return err }, wire.Request{Op: wire.OpStatus}},
 		{func() error { _, err := o.Group(ctx, "g"); return err }, wire.Request{Op: wire.OpGroup, Group: "g"}},
 		{func() error {
-			return o.Create(ctx, "g", GroupSpec{"mdt", "latest", []string{"a", "b"}, "", GroupLimits{MaxBacklog: 5, MaxIdle: time.Second, Expire: true}})
+			return o.Create(ctx, "g", GroupSpec{"mdt", "latest", []string{"a", "b"}, GroupChain{"uid == 0", "[coalesce]", "changes"}, GroupLimits{MaxBacklog: 5, MaxIdle: time.Second, Expire: true}})
 		},
-			wire.Request{Op: wire.OpCreate, Group: "g", Distribution: "mdt", Start: "latest", MDT: "a,b", MaxBacklog: 5, MaxIdleMS: 1000, Expire: true}},
+			wire.Request{Op: wire.OpCreate, Group: "g", Distribution: "mdt", Start: "latest", MDT: "a,b", MaxBacklog: 5, MaxIdleMS: 1000, Expire: true,
+				Filter: "uid == 0", Modules: "[coalesce]", Consumers: "changes"}},
+		{func() error { return o.Set(ctx, "g", GroupChain{Filter: "uid == 0"}) }, wire.Request{Op: wire.OpSet, Group: "g", Filter: "uid == 0"}},
+		{func() error { _, err := o.Modules(ctx, "g"); return err }, wire.Request{Op: wire.OpModules, Group: "g"}},
 		{func() error { return o.Limit(ctx, "g", GroupLimits{MaxIdle: time.Second}) }, wire.Request{Op: wire.OpLimit, Group: "g", MaxIdleMS: 1000}},
 		{func() error { return o.Delete(ctx, "g", true) }, wire.Request{Op: wire.OpDelete, Group: "g", Force: true}},
 		{func() error { return o.Seek(ctx, "g", "m", 7) }, wire.Request{Op: wire.OpSeek, Group: "g", MDT: "m", Index: 7}},

@@ -23,6 +23,7 @@ func check(c *Config, t *tree, good map[string]bool, problems *[]Problem) {
 	k.addresses()
 	k.names()
 	k.groupMDTs()
+	k.oneMDT()
 }
 
 // at returns where a key stands, and whether all of the keys are good.
@@ -98,6 +99,23 @@ func unique[T any](s spot, key, what string, items []T, name func(T) string) {
 		default:
 			s.item(i).child(key).refuse(n, fmt.Sprintf("%s only once: it is %s too", what, s.item(before).child(key).key))
 		}
+	}
+}
+
+// oneMDT: what is read shows whether it is so, as far as it is read.
+func (k checker) oneMDT() {
+	s, ok := k.at("one_mdt", "upstream")
+	if !ok || !k.OneMDT {
+		return
+	}
+	of := map[string]string{}
+	for _, u := range k.Upstream {
+		fs, _, _ := strings.Cut(u.MDT, "-MDT")
+		if other, again := of[fs]; again {
+			s.refuse(true, fmt.Sprintf("false: %s has %s and %s", fs, other, u.MDT))
+			return
+		}
+		of[fs] = u.MDT
 	}
 }
 

@@ -27,6 +27,8 @@ type Config struct {
 	LogLevel, LogFormat string
 	// Upstream are the MDTs to read, by different names.
 	Upstream []Upstream
+	// OneMDT says that each file system has one MDT and does not get another.
+	OneMDT bool
 	// Groups exist from the start, by different names.
 	Groups []Group
 	// Limits keep one peer from costing the others too much.

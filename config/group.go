@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"math"
 	"regexp"
 	"time"
@@ -29,7 +30,21 @@ type Group struct {
 	MaxIdle    time.Duration
 	// Abandoned says what is done about it then.
 	Abandoned Abandoned
+	// Filter is an expression that records must match, Modules a list of modules behind it as
+	// text; Consumers is what the consumers need. Empty for none, and for every record.
+	Filter, Modules string
+	Consumers       Consumers
 }
+
+// Consumers says what the consumers of a group need.
+type Consumers string
+
+// What consumers may need.
+const (
+	NeedEveryRecord Consumers = "every-record"
+	NeedChanges     Consumers = "changes"
+	NeedState       Consumers = "state"
+)
 
 // Abandoned says what is done about a group that is beyond its limits.
 type Abandoned string
@@ -84,6 +99,27 @@ var groupSettings = []setting[Group]{
 	{key: "max_backlog", doc: "a group that has not acknowledged more indexes of an MDT is abandoned; 0 for any number", field: of(func(g *Group) *uint64 { return &g.MaxBacklog }, integer[uint64](0, math.MaxInt64))},
 	{key: "max_idle", doc: "a group that acknowledges nothing for so long, while something waits, is abandoned; 0 for never", field: of(func(g *Group) *time.Duration { return &g.MaxIdle }, duration(minMaxIdle, maxMaxIdle, true))},
 	{key: "abandoned", doc: "warn (the default), or expire: an abandoned group gives up its hold on the clear, and its members are told what they missed", field: of(func(g *Group) *Abandoned { return &g.Abandoned }, oneOf(WarnAbandoned, ExpireAbandoned))},
+	{key: "filter", doc: "an expression that the records must match", field: of(func(g *Group) *string { return &g.Filter }, text(2048, "an expression such as uid >= 1000"))},
+	{key: "modules", doc: "a list of modules that the records pass behind the filter", field: of(func(g *Group) *string { return &g.Modules }, modules)},
+	{key: "consumers", doc: "what its consumers need: every-record (the default), changes or state; modules that drop records ask for it", field: of(func(g *Group) *Consumers { return &g.Consumers }, oneOf(NeedEveryRecord, NeedChanges, NeedState))},
+}
+
+// modules takes a list of modules, or its text, and returns a text. What the modules are
+// is not for this package to judge.
+func modules(s spot, v any) (string, bool) {
+	const allowed = "a list of modules such as [{filter: {types: CREAT}}, coalesce]"
+	switch list := v.(type) {
+	case nil:
+		return "", true
+	case string:
+		return list, true
+	case []any:
+		b, err := json.Marshal(list)
+		if err == nil {
+			return string(b), true
+		}
+	}
+	return "", s.refuse(v, allowed)
 }
 
 var groupName = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`).MatchString,

@@ -47,10 +47,14 @@ console or json.`},
 - {mdt: home-MDT0000, driver: watch, path: /home}
 - {mdt: test-MDT0000, driver: workload, rate: 1000, seed: 1, records: 0}`, field: fieldOf(func(c *Config) *[]Upstream { return &c.Upstream }, listOf(upstreamItem, "a list of MDTs"), sameUpstream), doc: `
 The MDTs to read.`},
+	{key: "one_mdt", text: "false", field: of(func(c *Config) *bool { return &c.OneMDT }, boolean), doc: `
+Whether each file system here has one MDT and does not get another. Only then the
+module cancel drops directories that lived shortly: see docs/modules.md.`},
 	{key: "groups", example: `
 - {name: robinhood, distribution: mdt, start: earliest}
 - {name: audit, mdts: [lustre-MDT0000], in_flight: 16MiB, ack_timeout: 5m, max_deliveries: 10}
-- {name: reports, max_backlog: 50000000, max_idle: 720h, abandoned: expire}`, field: fieldOf(func(c *Config) *[]Group { return &c.Groups }, listOf(groupItem, "a list of groups"), sameGroups), doc: `
+- {name: reports, max_backlog: 50000000, max_idle: 720h, abandoned: expire}
+- {name: policies, distribution: mdt, consumers: state, filter: "uid >= 1000", modules: [cancel, {coalesce: {age: 2s}}]}`, field: fieldOf(func(c *Config) *[]Group { return &c.Groups }, listOf(groupItem, "a list of groups"), sameGroups), doc: `
 Groups that exist from the start. Others are made by 'lcapcli groups create'.`},
 	{key: "limits.connections", text: "4096", field: of(func(c *Config) *int { return &c.Limits.Connections }, integer[int](1, 1_000_000)), doc: `
 How many peers may be connected at once.`},
@@ -77,6 +81,7 @@ func sameGroups(a, b []Group) bool {
 		mdts := slices.Equal(a.MDTs, b.MDTs)
 		return mdts && a.Name == b.Name && a.Distribution == b.Distribution && a.Start == b.Start &&
 			a.InFlight == b.InFlight && a.AckTimeout == b.AckTimeout && a.MaxDeliveries == b.MaxDeliveries &&
-			a.MaxBacklog == b.MaxBacklog && a.MaxIdle == b.MaxIdle && a.Abandoned == b.Abandoned
+			a.MaxBacklog == b.MaxBacklog && a.MaxIdle == b.MaxIdle && a.Abandoned == b.Abandoned &&
+			a.Filter == b.Filter && a.Modules == b.Modules && a.Consumers == b.Consumers
 	})
 }

@@ -63,6 +63,11 @@ func matching(ok func(string) bool, allowed string) parser[string] {
 	}
 }
 
+// text takes text of most bytes at most.
+func text(most int, allowed string) parser[string] {
+	return matching(func(s string) bool { return len(s) <= most }, fmt.Sprintf("%s, of %d bytes at most", allowed, most))
+}
+
 // hostPort takes host:port, or nothing.
 func hostPort(s spot, v any) (string, bool) {
 	text, isText := v.(string)

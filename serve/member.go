@@ -56,12 +56,9 @@ func (x *session) isFree() error {
 }
 
 func joinOptions(m *wire.Join) (broker.JoinOptions, error) {
-	o := broker.JoinOptions{Group: m.Group, Name: m.Name, Session: m.Session, MDTs: m.MDTs, Create: m.Create}
-	switch {
-	case m.Group == "" || m.Name == "":
+	o := broker.JoinOptions{Group: m.Group, Name: m.Name, Session: m.Session, MDTs: m.MDTs, Filter: m.Filter, Create: m.Create}
+	if m.Group == "" || m.Name == "" {
 		return o, &wire.Error{Code: wire.Refused, Text: "a join takes a group and a name"}
-	case m.Filter != "":
-		return o, errNoFilter
 	}
 	err := errors.Join(checkName(m.Group), checkName(m.Name))
 	if err != nil {

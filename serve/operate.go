@@ -33,7 +33,7 @@ func (x *session) operate(m *wire.Request) error {
 
 func (x *session) carryOut(m *wire.Request) (any, error) {
 	switch m.Op {
-	case wire.OpStatus, wire.OpMDTs, wire.OpGroups, wire.OpGroup, wire.OpMembers, wire.OpListeners:
+	case wire.OpStatus, wire.OpMDTs, wire.OpGroups, wire.OpGroup, wire.OpMembers, wire.OpListeners, wire.OpModules:
 		return x.look(m)
 	}
 	if err := x.allow(transport.RoleOperate, string(m.Op)); err != nil {
@@ -87,6 +87,9 @@ func (x *session) look(m *wire.Request) (any, error) {
 	if m.Op == wire.OpGroup {
 		return s.Groups[i], nil
 	}
+	if m.Op == wire.OpModules {
+		return slices.DeleteFunc(s.Modules, func(x wire.ModuleStatus) bool { return m.Group != "" && x.Group != m.Group }), nil
+	}
 	members := []wire.MemberStatus{}
 	for _, g := range s.Groups {
 		if m.Group == "" || g.Group == m.Group {
@@ -106,6 +109,8 @@ func (x *session) change(m *wire.Request) error {
 			return err
 		}
 		return b.CreateGroup(x.ctx, spec)
+	case wire.OpSet:
+		return b.SetChain(x.ctx, m.Group, chainOf(m))
 	case wire.OpDelete:
 		return b.DeleteGroup(x.ctx, m.Group, m.Force)
 	case wire.OpPause:
@@ -135,12 +140,10 @@ func (x *session) change(m *wire.Request) error {
 
 func specOf(m *wire.Request) (g broker.GroupSpec, err error) {
 	g.Name = m.Group
-	switch {
-	case m.Group == "":
+	if m.Group == "" {
 		return g, &wire.Error{Code: wire.Refused, Text: "a group takes a name"}
-	case m.Filter != "":
-		return g, errNoFilter
 	}
+	g.Chain = chainOf(m)
 	if err := checkName(m.Group); err != nil {
 		return g, err
 	}
@@ -159,6 +162,11 @@ func specOf(m *wire.Request) (g broker.GroupSpec, err error) {
 		g.Start, err = startOf(m.Start)
 	}
 	return g, err
+}
+
+// chainOf returns what is to be done with records before the group is handed them.
+func chainOf(m *wire.Request) broker.Chain {
+	return broker.Chain{Filter: m.Filter, Modules: m.Modules, Consumers: m.Consumers}
 }
 
 // limitsOf returns when a group is to count as abandoned.

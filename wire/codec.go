@@ -33,7 +33,8 @@ func (f *fields) finish(dst []byte, limit int) ([]byte, error) {
 	return f.out, nil
 }
 
-// Encode returns the frames of a message: the header, and the body if the message has one. The payload
+// Encode returns the frames of a message: the header, and the body if the message has one; a request
+// has none without modules, as servers before them knew no body there. The payload
 // of a batch or reply is the caller's to add. Errors are those of [AppendHeader].
 func Encode(m Message) ([][]byte, error) {
 	header, err := AppendHeader(nil, m)
@@ -41,7 +42,7 @@ func Encode(m Message) ([][]byte, error) {
 		return nil, fmt.Errorf("%s: %w", m.Kind(), err)
 	}
 	l, ok := m.(lister)
-	if !ok {
+	if bare, may := m.(interface{ isBare() bool }); !ok || may && bare.isBare() {
 		return [][]byte{header}, nil
 	}
 	body, err := appendBody(nil, l)

@@ -21,4 +21,6 @@ const (
 	// MaxFilter is the longest filter expression, and the longest chain of modules, in bytes. Both are in one
 	// header: see [MaxHeader].
 	MaxFilter = 2048
+	// MaxModules is the longest list of modules, as text, in bytes.
+	MaxModules = 64 << 10
 )

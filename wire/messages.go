@@ -123,6 +123,8 @@ type (
 		MaxBacklog   uint64 // of a group to be made or limited: indexes of an MDT; 0 for no limit
 		MaxIdleMS    uint64 // of a group to be made or limited: milliseconds; 0 for no limit
 		Expire       bool   // of a group to be made or limited: it gives up its hold beyond its limits
+		Modules      string // body: of a group to be made or set, a list of modules as YAML or JSON
+		Consumers    string // body: of a group to be made or set, what its consumers need
 	}
 )
 

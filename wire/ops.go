@@ -11,9 +11,10 @@ const (
 	OpGroup     Op = "group"     // one group: Group
 	OpMembers   Op = "members"   // the members of one group, or all: Group or none
 	OpListeners Op = "listeners" // all listeners
-	OpCreate    Op = "create"    // make a group: Group, Distribution, Start, MDT (several by commas, none for all), Filter, MaxBacklog, MaxIdleMS, Expire
+	OpCreate    Op = "create"    // make a group: Group, Distribution, Start, MDT (several by commas, none for all), Filter, Modules, Consumers, MaxBacklog, MaxIdleMS, Expire
 	OpLimit     Op = "limit"     // say when a group counts as abandoned: Group, MaxBacklog, MaxIdleMS, Expire
-	OpSet       Op = "set"       // change a group without members: Group, Filter
+	OpSet       Op = "set"       // change a group without members: Group, Filter, Modules, Consumers; empty for none
+	OpModules   Op = "modules"   // what the modules of one group, or of all, have done: Group or none
 	OpDelete    Op = "delete"    // end a group and its hold: Group, Force
 	OpSeek      Op = "seek"      // move a group: Group, MDT or none for all, Start, or Index if that is empty
 	OpPause     Op = "pause"     // pause or resume a group: Group, Paused

@@ -30,8 +30,8 @@ const (
 	GroupAbandoned  ProblemKind = "group-abandoned"      // it is beyond its limits
 	GroupExpired    ProblemKind = "group-expired"        // it gave records up, and no member knows
 
-	ChainFailing    ProblemKind = "chain-failing"        // its filter or modules fail: nothing is handed out, it is tried again
-	ModuleDisabled  ProblemKind = "module-disabled"      // a module failed and lets everything pass
+	ChainFailing   ProblemKind = "chain-failing"   // its filter or modules fail: nothing is handed out, it is tried again
+	ModuleDisabled ProblemKind = "module-disabled" // a module failed and lets everything pass
 
 	// About the whole: "groups", "memory" or "state".
 	NoGroups        ProblemKind = "no-groups"        // so nothing is cleared

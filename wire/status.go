@@ -17,6 +17,8 @@ type (
 		MDTs      []MDTStatus      `json:"mdts"`
 		Groups    []GroupStatus    `json:"groups"`
 		Listeners []ListenerStatus `json:"listeners"`
+		// Modules are those of all groups, by group, MDT and place in the chain.
+		Modules []ModuleStatus `json:"modules"`
 		// ListenerGaps is how many gaps listeners were told, since the start.
 		ListenerGaps uint64 `json:"listener_gaps"`
 		// ListenerFiltered is how many records listeners' filters and modules left out, since the start.
@@ -29,6 +31,7 @@ type (
 		Batches  int64 `json:"batches"` // in the windows of all readings
 		Pinned   int64 `json:"pinned"`  // held by writers only
 		Granted  int64 `json:"granted"` // that readers may still deliver
+		Chained  int64 `json:"chained"` // that modules have to work on, or hold back
 		Listened int64 `json:"history"` // kept for listeners
 		Views    int64 `json:"views"`   // filtered or cut for those who want less, and what they were made of
 	}
@@ -91,6 +94,34 @@ type (
 		MaxBacklog uint64        `json:"max_backlog,omitempty"`
 		MaxIdle    time.Duration `json:"max_idle,omitempty"`
 		Expire     bool          `json:"expire,omitempty"`
+		// What is done with records before the group is handed them: an expression, a list of modules
+		// as JSON; and what its consumers need: empty for every record.
+		Filter    string `json:"filter,omitempty"`
+		Modules   string `json:"modules,omitempty"`
+		Consumers string `json:"consumers,omitempty"`
+	}
+	// ModuleStatus is a module of a group in an MDT. OpModules answers with a list of these. The counters
+	// are those since the start, and count records again that were read again.
+	ModuleStatus struct {
+		Group    string        `json:"group"`
+		MDT      string        `json:"mdt"`
+		Position int           `json:"position"` // in the chain; the filter of the group comes first
+		Module   string        `json:"module"`
+		In       uint64        `json:"in"` // records that it was given
+		Kept     uint64        `json:"kept"`
+		Changed  uint64        `json:"changed"` // of those kept
+		Dropped  []RuleCount   `json:"dropped"` // by rule
+		Held     int           `json:"held"`    // records that it holds back
+		Bytes    int64         `json:"held_bytes"`
+		Oldest   uint64        `json:"oldest,omitempty"` // the lowest index held
+		Age      time.Duration `json:"age,omitempty"`    // of that one
+		State    string        `json:"state"`            // running, resting (nobody asks for records), failing or disabled
+		Error    string        `json:"error,omitempty"`
+	}
+	// RuleCount is how many records a rule dropped.
+	RuleCount struct {
+		Rule    string `json:"rule"`
+		Records uint64 `json:"records"`
 	}
 	// TrackStatus is a group's way through an MDT.
 	TrackStatus struct {

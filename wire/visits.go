@@ -109,6 +109,13 @@ func (m *Request) fields(f *fields) {
 	toggle(f, "expire", &m.Expire)
 }
 
+func (m *Request) lists(f *fields) {
+	name(f, "modules", &m.Modules, MaxModules)
+	name(f, "consumers", &m.Consumers, MaxName)
+}
+
+func (m *Request) isBare() bool { return m.Modules == "" && m.Consumers == "" }
+
 // Kind returns [KindJoined].
 func (m *Joined) Kind() Kind { return KindJoined }
 

@@ -34,7 +34,7 @@ func newGroups() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(newGroupsShow(), newGroupsCreate(), newGroupsDelete(), newGroupsSeek(),
-		newGroupsPause(true), newGroupsPause(false), newGroupsSkip(), newGroupsLimit())
+		newGroupsPause(true), newGroupsPause(false), newGroupsSkip(), newGroupsLimit(), newGroupsSet())
 	return cmd
 }
 

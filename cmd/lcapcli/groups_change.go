@@ -9,10 +9,11 @@ import (
 	"github.com/lcapd/lcapd/client"
 )
 
-// distributions and starts are what a group may be created with.
+// distributions, starts and needs of consumers are what a group may be created with.
 var (
 	distributions = []string{"round-robin", "mdt", "fid"}
 	starts        = []string{"earliest", "latest"}
+	needs         = []string{"every-record", "changes", "state"}
 )
 
 // oneOf demands that a flag is empty or has one of some values.
@@ -45,6 +46,7 @@ nothing, mdt keeps the order of each MDT, fid that of each file.`
 func newGroupsCreate() *cobra.Command {
 	var spec client.GroupSpec
 	var limits func(*client.GroupLimits) error
+	var chain func(*client.GroupChain) error
 	cmd := &cobra.Command{
 		Use:     "create NAME",
 		Short:   "Make a group",
@@ -61,6 +63,9 @@ func newGroupsCreate() *cobra.Command {
 			if err := limits(&spec.Limits); err != nil {
 				return err
 			}
+			if err := chain(&spec.Chain); err != nil {
+				return err
+			}
 			return ask(cmd, func(ctx context.Context, o *client.Operator) error { return o.Create(ctx, args[0], spec) })
 		},
 	}
@@ -69,7 +74,68 @@ func newGroupsCreate() *cobra.Command {
 	cmd.Flags().StringSliceVar(&spec.MDTs, "mdts", nil, "only these MDTs (default: all, later ones too)")
 	complete(cmd, "distribution", distributions...)
 	complete(cmd, "start", starts...)
-	limits = limitFlags(cmd)
+	limits, chain = limitFlags(cmd), chainFlags(cmd)
+	return cmd
+}
+
+// chainFlags are the flags that say what is done with records before a group is handed them. What
+// they say replaces what was there.
+func chainFlags(cmd *cobra.Command) func(*client.GroupChain) error {
+	filter := cmd.Flags().String("filter", "", "an expression that records must match, such as 'uid >= 1000'")
+	modules := cmd.Flags().String("modules", "", "a list of modules behind it, such as '[{coalesce: {age: 2s}}]', or @FILE")
+	consumers := cmd.Flags().String("consumers", "", "what its consumers need: every-record (default), changes or state")
+	complete(cmd, "consumers", needs...)
+	return func(c *client.GroupChain) error {
+		if cmd.Flags().Changed("filter") {
+			c.Filter = *filter
+		}
+		if cmd.Flags().Changed("consumers") {
+			c.Consumers = *consumers
+		}
+		if cmd.Flags().Changed("modules") {
+			text, err := chainText(*modules)
+			if err != nil {
+				return err
+			}
+			c.Modules = text
+		}
+		return oneOf(cmd, "consumers", *consumers, needs)
+	}
+}
+
+const groupsSetHelp = `Change the filter and the modules of a group; what is left out stays, an empty text
+takes it away. No member may be connected: end them first.
+
+What lies above the group's mark is decided anew. What was dropped below it stays so:
+'groups seek' goes back, as far as the changelog still has it. docs/modules.md says what
+the modules do; 'lcapcli test-module' shows it with records of yours.`
+
+func newGroupsSet() *cobra.Command {
+	var chain func(*client.GroupChain) error
+	cmd := &cobra.Command{
+		Use:     "set NAME [--filter E] [--modules LIST] [--consumers WHAT]",
+		Short:   "Change the filter and the modules of a group",
+		Long:    groupsSetHelp,
+		Example: "  lcapcli groups set audit --filter 'uid >= 1000'\n  lcapcli groups set policies --consumers state --modules '[cancel, {coalesce: {age: 2s}}]'",
+		Args:    arguments(1, 1, "one NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := chain(new(client.GroupChain)); err != nil {
+				return err
+			}
+			return ask(cmd, func(ctx context.Context, o *client.Operator) error {
+				g, err := o.Group(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				c := client.GroupChain{Filter: g.Filter, Modules: g.Modules, Consumers: g.Consumers}
+				if err := chain(&c); err != nil {
+					return err
+				}
+				return o.Set(ctx, args[0], c)
+			})
+		},
+	}
+	chain = chainFlags(cmd)
 	return cmd
 }
 

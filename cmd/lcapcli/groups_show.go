@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ func printGroup(w io.Writer, g wire.GroupStatus, now time.Time) error {
 	fmt.Fprintf(w, "group %s: %s, started at %s, %s\n", printable(g.Group), g.Distribution, g.Start, printable(groupState(g)))
 	fmt.Fprintf(w, "lag %d, in flight %s, %s\n\n", g.Lag, bytesText(g.InFlight), countText(len(g.Members), "member"))
 	printLimits(w, g)
+	printChain(w, g)
 	tracks := newTable("MDT", ">EPOCH", ">MARK", ">ON DISK", ">HANDED", ">READ", ">LAG")
 	for _, t := range g.Tracks {
 		tracks.add(t.MDT, t.Epoch, t.Mark, t.Durable, t.Handed, t.Read, t.Lag)
@@ -77,6 +79,19 @@ func printLimits(w io.Writer, g wire.GroupStatus) {
 		then = "it gives up its hold"
 	}
 	fmt.Fprintf(w, "abandoned %s: then %s\n\n", strings.Join(limits, ", or "), then)
+}
+
+// printChain says what is done with records before the group is handed them.
+func printChain(w io.Writer, g wire.GroupStatus) {
+	if g.Filter != "" {
+		fmt.Fprintf(w, "filter: %s\n", printable(g.Filter))
+	}
+	if g.Modules != "" {
+		fmt.Fprintf(w, "modules: %s\n", printable(g.Modules))
+	}
+	if g.Filter+g.Modules != "" {
+		fmt.Fprintf(w, "consumers: %s\n\n", cmp.Or(g.Consumers, "every-record"))
+	}
 }
 
 // waitsOf is who waits for whom.

@@ -75,7 +75,7 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: "local", Title: "Local changelogs:"},
 	)
 	root.AddCommand(newDecode(), newEncode(), newTestModule(), newChangelog(), newChangelogClear(), newLlog(),
-		newStatus(), newBackup(), newMDTs(), newGroups(), newMembers(), newListeners(), newConsume(), newListen(), newBench(), newBenchPeer())
+		newStatus(), newBackup(), newMDTs(), newGroups(), newMembers(), newModules(), newListeners(), newConsume(), newListen(), newBench(), newBenchPeer())
 	addServerFlags(root)
 	return root
 }

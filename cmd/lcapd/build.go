@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"github.com/tetratelabs/wazero"
 
 	"github.com/lcapd/lcapd/broker"
 	"github.com/lcapd/lcapd/broker/core"
@@ -24,6 +25,8 @@ import (
 	"github.com/lcapd/lcapd/config"
 	"github.com/lcapd/lcapd/groups"
 	"github.com/lcapd/lcapd/llog"
+	"github.com/lcapd/lcapd/modules"
+	"github.com/lcapd/lcapd/modules/wasm"
 	"github.com/lcapd/lcapd/serve"
 	"github.com/lcapd/lcapd/transport"
 	"github.com/lcapd/lcapd/upstream"
@@ -75,7 +78,7 @@ func build(ctx context.Context, cfg *config.Config, log zerolog.Logger) (d *daem
 		return d, stateError(cfg.State, err)
 	}
 	d.id = snapshot.Identity.ID
-	if err := errors.Join(agree(cfg, snapshot)...); err != nil {
+	if err := errors.Join(append(agree(cfg, snapshot), checkChains(cfg)...)...); err != nil {
 		return d, usageError{err}
 	}
 	if d.bell, err = llog.NewBell(); err != nil {
@@ -268,14 +271,16 @@ func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
 	limits.Memory = cfg.Memory - history - views - min(readers, cfg.Memory/4)
 	limits.Pinned = limits.Memory / 4
 	limits.ClearWithoutGroups = cfg.ClearWithoutGroups
-	own, groupLimits := make(map[string]groups.Config), make(map[string]core.Limits)
+	own, groupLimits, chains := make(map[string]groups.Config), make(map[string]core.Limits), make(map[string]broker.Chain)
 	for _, g := range cfg.Groups {
 		own[g.Name] = groups.Config{InFlight: g.InFlight, AckTimeout: g.AckTimeout, MaxDeliveries: g.MaxDeliveries}
 		groupLimits[g.Name] = core.Limits{Backlog: g.MaxBacklog, Idle: g.MaxIdle, Expire: g.Abandoned == config.ExpireAbandoned}
+		chains[g.Name] = chainOf(g)
 	}
 	return broker.Options{
-		Limits: limits, MDTs: mdts, History: history, Views: views, Own: own, GroupLimits: groupLimits, StuckAfter: cfg.Heartbeat,
-		Groups:       groups.Config{InFlight: cfg.Limits.InFlight, Lease: cfg.Lease},
+		Limits: limits, MDTs: mdts, History: history, Views: views, Own: own, GroupLimits: groupLimits, GroupChains: chains, StuckAfter: cfg.Heartbeat,
+		Groups:  groups.Config{InFlight: cfg.Limits.InFlight, Lease: cfg.Lease},
+		Modules: moduleKinds(), OneMDT: cfg.OneMDT,
 		AssumeEmpty:  cfg.UnknownExtra == config.AssumeEmpty,
 		CreateGroups: cfg.CreateGroups, Store: d.store, Log: d.log,
 	}
@@ -345,7 +350,7 @@ func mdtsOf(names []string) string {
 
 // specOf is a group of the configuration for the broker.
 func specOf(g config.Group) broker.GroupSpec {
-	spec := broker.GroupSpec{Name: g.Name, MDTs: g.MDTs}
+	spec := broker.GroupSpec{Name: g.Name, MDTs: g.MDTs, Chain: chainOf(g)}
 	for _, d := range []groups.Distribution{groups.RoundRobin, groups.ByMDT, groups.ByFID} {
 		if d.String() == string(g.Distribution) {
 			spec.Distribution = d
@@ -355,6 +360,28 @@ func specOf(g config.Group) broker.GroupSpec {
 		spec.Start = core.Earliest
 	}
 	return spec
+}
+
+func chainOf(g config.Group) broker.Chain {
+	return broker.Chain{Filter: g.Filter, Modules: g.Modules, Consumers: string(g.Consumers)}
+}
+
+// moduleKinds are the modules that groups may have. What is compiled of WebAssembly is kept
+// until lcapd ends.
+func moduleKinds() []modules.Kind {
+	return append(modules.Builtin(), wasm.Kind(wazero.NewCompilationCache()))
+}
+
+// checkChains looks whether the filters and modules of the configured groups can run.
+func checkChains(cfg *config.Config) (wrong []error) {
+	o := broker.Options{Modules: moduleKinds(), OneMDT: cfg.OneMDT}
+	for i, g := range cfg.Groups {
+		spec := specOf(g)
+		if _, err := o.Plan(spec.Chain, spec.Distribution); err != nil {
+			wrong = append(wrong, fmt.Errorf("groups[%d] (%s): %w", i, g.Name, err))
+		}
+	}
+	return wrong
 }
 
 // newLogger returns the log that a configuration asks for. The level is that of the

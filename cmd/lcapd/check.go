@@ -47,6 +47,9 @@ func newCheck(file *string) *cobra.Command {
 				}
 				say("http", checkHTTP(cfg))
 			}
+			for _, err := range checkChains(cfg) {
+				say(*file, err)
+			}
 			if len(cfg.Upstream) == 0 {
 				say("upstream", errNoUpstream)
 			}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -37,6 +39,12 @@ var (
 	descMembers   = desc("group_members", "Members of a group.", "group")
 	descInFlight  = desc("group_in_flight_bytes", "Bytes handed out and not acknowledged.", "group")
 	descPaused    = desc("group_paused", "1 while an operator has paused the group.", "group")
+	descModIn     = desc("module_records_in_total", "Records that a module was given; those read again count again.", "group", "mdt", "position", "module")
+	descModKept   = desc("module_records_kept_total", "Records that a module passed on.", "group", "mdt", "position", "module")
+	descModDrop   = desc("module_records_dropped_total", "Records that a module dropped, by rule.", "group", "mdt", "position", "module", "rule")
+	descModHeld   = desc("module_held_records", "Records that a module holds back.", "group", "mdt", "position", "module")
+	descModBytes  = desc("module_held_bytes", "Bytes of memory of them.", "group", "mdt", "position", "module")
+	descModAge    = desc("module_held_seconds", "Age of the oldest of them.", "group", "mdt", "position", "module")
 	descListeners = desc("listeners", "Connected listeners.")
 	descGaps      = desc("listener_gaps", "Gaps told to the listeners that are connected.")
 	descGapsTold  = desc("listener_gaps_total", "Gaps told to listeners.")
@@ -96,7 +104,23 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	count(descViews, s.Views.Batches)
 	count(descViewed, s.Views.Records)
 	collectMDTs(s, gauge)
+	gauge(descMemory, float64(s.Memory.Chained), "modules")
 	collectGroups(s, gauge)
+	collectModules(s, gauge, count)
+}
+
+func collectModules(s wire.Status, gauge func(*prometheus.Desc, float64, ...string), count func(*prometheus.Desc, uint64, ...string)) {
+	for _, m := range s.Modules {
+		labels := []string{m.Group, m.MDT, strconv.Itoa(m.Position), m.Module}
+		count(descModIn, m.In, labels...)
+		count(descModKept, m.Kept, labels...)
+		for _, d := range m.Dropped {
+			count(descModDrop, d.Records, append(slices.Clip(labels), d.Rule)...)
+		}
+		gauge(descModHeld, float64(m.Held), labels...)
+		gauge(descModBytes, float64(m.Bytes), labels...)
+		gauge(descModAge, m.Age.Seconds(), labels...)
+	}
 }
 
 // collectProblems makes a series for each kind of problem and what it can be about, so that

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lcapd/lcapd/client"
+	"github.com/lcapd/lcapd/wire"
+)
+
+const modulesHelp = `List the modules of groups: what each was given, kept, dropped by which rule, and what
+it holds back, in each MDT. What was read again counts again.
+
+STATE is running; resting while no member asks for records; failing when nothing is
+handed out because of it; disabled when a module failed and lets every record pass.`
+
+func newModules() *cobra.Command {
+	return &cobra.Command{
+		Use:     "modules [GROUP]",
+		Short:   "List the modules of groups, and what they have done",
+		Long:    modulesHelp,
+		GroupID: "server",
+		Example: "  lcapcli modules\n  lcapcli -o json modules policies | jq '.[] | {module, in, kept}'",
+		Args:    arguments(0, 1, "one GROUP or none"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			group := strings.Join(args, "")
+			return show(cmd, func(ctx context.Context, o *client.Operator) ([]wire.ModuleStatus, error) {
+				return o.Modules(ctx, group)
+			}, printModules)
+		},
+	}
+}
+
+func printModules(w io.Writer, modules []wire.ModuleStatus, _ time.Time) error {
+	t := newTable("GROUP", "MDT", "MODULE", ">IN", ">KEPT", ">CHANGED", "DROPPED", ">HELD", ">BYTES", ">OLDEST", ">AGE", "STATE")
+	for _, m := range modules {
+		var dropped []string
+		for _, d := range m.Dropped {
+			if d.Records > 0 {
+				dropped = append(dropped, fmt.Sprintf("%s %d", d.Rule, d.Records))
+			}
+		}
+		state := m.State
+		if m.Error != "" {
+			state += ": " + m.Error
+		}
+		oldest, age := "-", "-"
+		if m.Held > 0 {
+			oldest, age = fmt.Sprint(m.Oldest), timeText(m.Age)
+		}
+		t.add(m.Group, m.MDT, fmt.Sprintf("%d %s", m.Position, m.Module), m.In, m.Kept, m.Changed, orDash(strings.Join(dropped, ", ")), m.Held, bytesText(m.Bytes), oldest, age, state)
+	}
+	return t.write(w)
+}
