@@ -240,8 +240,14 @@ func (a *attempt) write(conn *transport.Conn) {
 		select {
 		case m := <-a.say:
 			var err error
-			if buf, err = wire.AppendHeader(buf[:0], m); err == nil {
-				err = conn.SendWait(a.ctx, transport.Message{Frames: [][]byte{buf}})
+			var frames [][]byte
+			if request, ok := m.(*wire.Request); ok { // rare, and may have a body
+				frames, err = wire.Encode(request)
+			} else if buf, err = wire.AppendHeader(buf[:0], m); err == nil {
+				frames = [][]byte{buf}
+			}
+			if err == nil {
+				err = conn.SendWait(a.ctx, transport.Message{Frames: frames})
 			}
 			if err != nil {
 				a.cancel(fmt.Errorf("%s: %w", a.addr, err))

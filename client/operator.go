@@ -144,7 +144,7 @@ func (c *conversation) answer(req uint64, a answer) bool {
 
 // ask sends a request and reads the answer into result, if that is not nil.
 func (o *Operator) ask(ctx context.Context, r wire.Request, result any) error {
-	if _, err := wire.AppendHeader(nil, &r); err != nil {
+	if _, err := wire.Encode(&r); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err) // no server can be told
 	}
 	q := ask{r, make(chan answer, 1)}

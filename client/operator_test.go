@@ -42,7 +42,6 @@ func TestOperatorAsks(t *testing.T) {
 			wire.Request{Op: wire.OpCreate, Group: "g", Distribution: "mdt", Start: "latest", MDT: "a,b", MaxBacklog: 5, MaxIdleMS: 1000, Expire: true,
 				Filter: "uid == 0", Modules: "[coalesce]", Consumers: "changes"}},
 		{func() error { return o.Set(ctx, "g", GroupChain{Filter: "uid == 0"}) }, wire.Request{Op: wire.OpSet, Group: "g", Filter: "uid == 0"}},
-		{func() error { _, err := o.Modules(ctx, "g"); return err }, wire.Request{Op: wire.OpModules, Group: "g"}},
 		{func() error { return o.Limit(ctx, "g", GroupLimits{MaxIdle: time.Second}) }, wire.Request{Op: wire.OpLimit, Group: "g", MaxIdleMS: 1000}},
 		{func() error { return o.Delete(ctx, "g", true) }, wire.Request{Op: wire.OpDelete, Group: "g", Force: true}},
 		{func() error { return o.Seek(ctx, "g", "m", 7) }, wire.Request{Op: wire.OpSeek, Group: "g", MDT: "m", Index: 7}},

@@ -58,6 +58,7 @@ var full = &config.Config{
 	Memory:             2 << 30,
 	CreateGroups:       true,
 	ClearWithoutGroups: true,
+	OneMDT:             true,
 	UnknownExtra:       config.AssumeEmpty,
 	DeviceDir:          "/proc/7/root/dev",
 	LogLevel:           "debug",
@@ -69,7 +70,8 @@ var full = &config.Config{
 		{MDT: "test-MDT0000", Driver: config.DriverWorkload, Rate: 1000, Seed: 42, Records: 5000},
 	},
 	Groups: []config.Group{
-		{Name: "robinhood", Distribution: config.ByMDT, Start: config.Latest, Abandoned: config.WarnAbandoned},
+		{Name: "robinhood", Distribution: config.ByMDT, Start: config.Latest, Abandoned: config.WarnAbandoned,
+			Filter: "uid >= 1000", Modules: `["cancel",{"coalesce":{"age":"2s"}}]`, Consumers: config.NeedState},
 		{
 			Name: "audit", Distribution: config.ByFID, Start: config.Earliest, MDTs: []string{"lustre-MDT0000"},
 			InFlight: 16 << 20, AckTimeout: 5 * time.Minute, MaxDeliveries: 10,
@@ -173,7 +175,7 @@ func TestDefaultExamples(t *testing.T) {
 	}
 	c, err := config.Parse("examples.yaml", []byte(strings.Join(lines, "")))
 	check(t, err)
-	if len(c.Upstream) != 4 || len(c.Groups) != 3 {
+	if len(c.Upstream) != 4 || len(c.Groups) != 4 {
 		t.Errorf("got %+v and %+v", c.Upstream, c.Groups)
 	}
 }
@@ -211,7 +213,7 @@ func TestDiff(t *testing.T) {
 	ch := config.Diff(config.Default(), full)
 	live := []string{"create_groups", "log.level"}
 	fixed := []string{
-		"listen", "http", "profile", "state", "memory", "clear_without_groups", "unknown_extra", "device_dir", "log.format", "upstream", "groups",
+		"listen", "http", "profile", "state", "memory", "clear_without_groups", "unknown_extra", "device_dir", "log.format", "upstream", "one_mdt", "groups",
 		"limits.connections", "limits.per_address", "limits.frame", "limits.in_flight", "lease", "heartbeat", "shutdown",
 	}
 	if !slices.Equal(ch.Live, live) || !slices.Equal(ch.Fixed, fixed) {

@@ -17,6 +17,7 @@ var other = map[string]string{
 	"create_groups":        "true",
 	"clear_without_groups": "true",
 	"unknown_extra":        "assume-empty",
+	"one_mdt":              "true",
 	"device_dir":           "/tmp/dev",
 	"log.level":            "warn",
 	"log.format":           "json",

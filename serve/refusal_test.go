@@ -63,9 +63,12 @@ func TestRefused(t *testing.T) {
 		{"to be created", &wire.Request{Op: wire.OpCreate, Group: "new", MDT: mdts[0] + ",no-MDT0000"}, wire.UnknownMDT, "no-MDT0000"},
 		{"there already", &wire.Request{Op: wire.OpCreate, Group: "there"}, wire.GroupExists, "there"},
 		{"no name to create", &wire.Request{Op: wire.OpCreate}, wire.Refused, "name"},
-		{"a filter to create", &wire.Request{Op: wire.OpCreate, Group: "new", Filter: "x"}, wire.Refused, "filter"},
+		{"a filter to create", &wire.Request{Op: wire.OpCreate, Group: "new", Filter: "x"}, wire.Refused, `unknown name x, in line 1, column 1`},
+		{"modules to create", &wire.Request{Op: wire.OpCreate, Group: "new", Modules: "[coalesce]"}, wire.Refused, "consumers"},
 		{"members", &wire.Request{Op: wire.OpDelete, Group: "there"}, wire.Refused, "--force"},
-		{"set", &wire.Request{Op: wire.OpSet, Group: "there", Filter: "x"}, wire.Refused, "set"},
+		{"set", &wire.Request{Op: wire.OpSet, Group: "there", Filter: "uid == 0"}, wire.Refused, "members"},
+		{"nothing to set", &wire.Request{Op: wire.OpSet, Group: "nowhere"}, wire.UnknownGroup, "nowhere"},
+		{"modules of nobody", &wire.Request{Op: wire.OpModules, Group: "nowhere"}, wire.UnknownGroup, "nowhere"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := s.greet(transport.RoleAll)

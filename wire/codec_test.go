@@ -32,7 +32,8 @@ var samples = []Message{
 	&Nack{Lease: 7, From: 99000, DelayMS: 250},
 	&Leave{},
 	&Request{Req: 3, Op: "seek", Group: "robinhood", MDT: "lustre-MDT0000", Index: 5, Distribution: "mdt", Start: "latest",
-		Filter: "type=CREAT", Name: "n", Paused: true, Force: true, MaxBacklog: 1e6, MaxIdleMS: 6e7, Expire: true},
+		Filter: "type=CREAT", Name: "n", Paused: true, Force: true, MaxBacklog: 1e6, MaxIdleMS: 6e7, Expire: true,
+		Modules: "[coalesce]", Consumers: "changes"},
 	&Joined{Req: 1, Group: "robinhood", Name: "rbh-1", Distribution: "fid", MDTs: []Mark{{"lustre-MDT0000", 1, 41}}},
 	&Listening{Req: 2, MDTs: []Position{{"lustre-MDT0000", 1, 1<<64 - 1}}},
 	&Batch{MDT: "lustre-MDT0000", Epoch: 1, Lease: 7, From: 41, To: 300, First: 42, Last: 299, N: 200, Delivery: 2,
@@ -41,6 +42,15 @@ var samples = []Message{
 	&Lost{Group: "robinhood", MDT: "lustre-MDT0000", Epoch: 1, From: 10, To: 20},
 	&Reply{Req: 3},
 	&Error{Code: LeaseLost, Text: "gone", Req: 3, Lease: 7},
+}
+
+// A request without modules has no body: servers that know none there understand it.
+func TestBareRequestHasNoBody(t *testing.T) {
+	for request, frames := range map[*Request]int{{Op: OpPause, Group: "g"}: 1, {Op: OpSet, Group: "g", Modules: "[coalesce]"}: 2, {Op: OpSet, Consumers: "state"}: 2} {
+		if got := encoded(t, request); len(got) != frames {
+			t.Errorf("%+v has %d frames", request, len(got))
+		}
+	}
 }
 
 func TestRoundTrip(t *testing.T) {
