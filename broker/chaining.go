@@ -116,7 +116,9 @@ func (l *loop) closeChain(id core.ChainID) {
 	s := l.stages[id]
 	s.stop()
 	delete(l.stages, id)
-	l.tallies[s.key] = addStats(l.tallies[s.key], s.stats)
+	if len(s.stats) > 0 {
+		l.tallies[s.key] = addStats(l.tallies[s.key], s.stats)
+	}
 }
 
 // transformer is the goroutine of a stage.

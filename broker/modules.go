@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -45,6 +46,16 @@ func (l *loop) moduleStatus(g core.GroupSnapshot, now time.Time) (list []wire.Mo
 		}
 	}
 	return list
+}
+
+// forgetTallies has the modules of a group counted anew: it ends, or gets others.
+func (l *loop) forgetTallies(group string) {
+	maps.DeleteFunc(l.tallies, func(key chainKey, _ []modules.Stats) bool { return key.group == group })
+	for _, s := range l.stages {
+		if s.key.group == group {
+			s.stats = nil
+		}
+	}
 }
 
 func cloneStats(stats []modules.Stats) []modules.Stats {

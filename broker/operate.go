@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/state"
 	"github.com/lcapd/lcapd/groups"
-	"github.com/lcapd/lcapd/modules"
 )
 
 // ErrHasMembers: the group has members; to end it all the same takes force.
@@ -141,7 +139,7 @@ func (b *Broker) DeleteGroup(ctx context.Context, name string, force bool) error
 			}
 		}
 		l.groupStored(name) // who waits for it to be on disk waits in vain
-		maps.DeleteFunc(l.tallies, func(key chainKey, _ []modules.Stats) bool { return key.group == name })
+		l.forgetTallies(name)
 		return l.core.Do(core.DeleteGroup{Group: name})
 	})
 }
@@ -193,7 +191,7 @@ func (b *Broker) SetChain(ctx context.Context, name string, c Chain) error {
 			return fmt.Errorf("%w: end them first: lcapcli members %s", err, name)
 		case err == nil:
 			l.storing[name] = append(l.storing[name], stored)
-			maps.DeleteFunc(l.tallies, func(key chainKey, _ []modules.Stats) bool { return key.group == name })
+			l.forgetTallies(name)
 		}
 		return err
 	})

@@ -37,13 +37,11 @@ func newModules() *cobra.Command {
 }
 
 func printModules(w io.Writer, modules []wire.ModuleStatus, _ time.Time) error {
-	t := newTable("GROUP", "MDT", "MODULE", ">IN", ">KEPT", ">CHANGED", "DROPPED", ">HELD", ">BYTES", ">OLDEST", ">AGE", "STATE")
+	t := newTable("GROUP", "MDT", "MODULE", ">IN", ">KEPT", ">DROPPED", ">HELD", ">BYTES", ">OLDEST", ">AGE", "STATE")
 	for _, m := range modules {
-		var dropped []string
+		dropped := uint64(0)
 		for _, d := range m.Dropped {
-			if d.Records > 0 {
-				dropped = append(dropped, fmt.Sprintf("%s %d", d.Rule, d.Records))
-			}
+			dropped += d.Records
 		}
 		state := m.State
 		if m.Error != "" {
@@ -53,7 +51,38 @@ func printModules(w io.Writer, modules []wire.ModuleStatus, _ time.Time) error {
 		if m.Held > 0 {
 			oldest, age = fmt.Sprint(m.Oldest), timeText(m.Age)
 		}
-		t.add(m.Group, m.MDT, fmt.Sprintf("%d %s", m.Position, m.Module), m.In, m.Kept, m.Changed, orDash(strings.Join(dropped, ", ")), m.Held, bytesText(m.Bytes), oldest, age, state)
+		t.add(m.Group, m.MDT, fmt.Sprintf("%d %s", m.Position, m.Module), m.In, m.Kept, dropped, m.Held, bytesText(m.Bytes), oldest, age, state)
 	}
-	return t.write(w)
+	if err := t.write(w); err != nil || len(modules) == 0 {
+		return err
+	}
+	fmt.Fprintln(w)
+	return droppedBy(modules).write(w)
+}
+
+// droppedBy is what each rule has dropped, and what was changed, all MDTs together.
+func droppedBy(modules []wire.ModuleStatus) *table {
+	type rule struct{ group, module, rule string }
+	records := make(map[rule]uint64)
+	var rules []rule
+	add := func(m wire.ModuleStatus, what string, n uint64) {
+		r := rule{m.Group, fmt.Sprintf("%d %s", m.Position, m.Module), what}
+		if _, known := records[r]; !known && n > 0 {
+			rules = append(rules, r)
+		}
+		if n > 0 {
+			records[r] += n
+		}
+	}
+	for _, m := range modules {
+		for _, d := range m.Dropped {
+			add(m, "dropped: "+d.Rule, d.Records)
+		}
+		add(m, "changed", m.Changed)
+	}
+	t := newTable("GROUP", "MODULE", "WHAT", ">RECORDS")
+	for _, r := range rules {
+		t.add(r.group, r.module, r.rule, records[r])
+	}
+	return t
 }
