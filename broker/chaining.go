@@ -213,7 +213,11 @@ func heldOf(stats []modules.Stats) (h core.Held) {
 	return h
 }
 
-// derive makes derived batches of what came out, none larger than a batch that was read.
+// derivedBytes is how large a derived batch is at most, but for one of one record: a module
+// may let go much at once. It is less than a page, whose memory would go round (spare.go).
+const derivedBytes = ingest.DefaultReadBytes / 2
+
+// derive makes derived batches of what came out.
 func (t *transformer) derive(out modules.Batch) (list []*core.Batch) {
 	rest, count, start, last := out.Records, 0, 0, out.From
 	from := out.From
@@ -228,7 +232,7 @@ func (t *transformer) derive(out modules.Batch) (list []*core.Batch) {
 		list, from, start, count = append(list, b), to, end, 0
 	}
 	for scan := changelog.NewScanner(rest); scan.Scan(); {
-		if end := int(scan.Offset()); count > 0 && end-start > ingest.DefaultBatchBytes {
+		if end := int(scan.Offset()); count > 0 && end-start > derivedBytes {
 			seal(last, end-scan.Record().Size())
 		}
 		last = scan.Last

@@ -172,7 +172,7 @@ func TestDerivedBatchesAreCut(t *testing.T) {
 	list := x.derive(modules.Batch{From: 0, To: 20_100, Records: packed, Count: count})
 	from, records := uint64(0), 0
 	for i, b := range list {
-		if b.From != from || len(b.Records) > 128<<10 || b.Epoch != 3 || b.Slots == nil {
+		if b.From != from || cap(b.Records) > derivedBytes || b.Epoch != 3 || b.Slots == nil {
 			t.Fatalf("batch %d: (%d,%d] with %d bytes behind %d", i, b.From, b.To, len(b.Records), from)
 		}
 		got := indexesOf(b.Records)

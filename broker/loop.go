@@ -187,6 +187,7 @@ func (l *loop) do(out core.Output) {
 	case core.OpenChain:
 		l.openChain(o)
 	case core.Process:
+		l.lend(o.Batch)               // derived batches may share its memory
 		l.stages[o.Chain].orders <- o // there is room: the core lets so many be unanswered
 	case core.CloseChain:
 		l.closeChain(o.Chain)

@@ -104,6 +104,9 @@ func (x *worldChain) lane() string { return fmt.Sprint("chain", x.o.Chain) }
 
 // process has a stage take a batch, after a while.
 func (w *world) process(o Process) {
+	if w.freed[o.Batch] {
+		w.fail("chain %d is given (%d,%d], which was free", o.Chain, o.Batch.From, o.Batch.To)
+	}
 	x := w.chains[o.Chain]
 	x.orders = append(x.orders, o)
 	if len(x.orders) > MostUnanswered {
