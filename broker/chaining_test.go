@@ -189,3 +189,33 @@ func TestDerivedBatchesAreCut(t *testing.T) {
 		t.Errorf("only %d batches", len(list))
 	}
 }
+
+// sick lets every record pass, and says that it should not have.
+func sick() modules.Kind {
+	return modules.Kind{Name: "sick", Parse: func(*modules.Options, modules.Use) (modules.Factory, error) {
+		return func(modules.Start) modules.Module { return new(sickModule) }, nil
+	}}
+}
+
+type sickModule struct{ modules.Stateless }
+
+// Push implements [modules.Module].
+func (*sickModule) Push(r changelog.Record, out *modules.Out) { out.Keep(r) }
+
+// Health implements [modules.Doctor].
+func (*sickModule) Health() error { return errBroken }
+
+// A module that fails and lets everything pass is shown for as long as it does.
+func TestModuleThatIsDisabled(t *testing.T) {
+	s := newSiteWith(t, func(o *Options) { o.Modules = append(modules.Builtin(), sick()) })
+	s.logs[firstMDT].grow(30)
+	s.chained("g", groups.ByMDT, Chain{Modules: "[sick]"})
+	m := s.join("g", "m", 8)
+	wantRange(t, m.take(30), 1, 30)
+	s.eventually("the problem", func() bool { return s.problem(wire.ModuleDisabled, "g", "it is broken") })
+	status, err := s.b.Status(s.ctx)
+	must(t, err)
+	if x := status.Modules[0]; x.State != "disabled" || x.Error != "it is broken" {
+		t.Errorf("%+v", x)
+	}
+}

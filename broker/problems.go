@@ -253,7 +253,7 @@ func (r *risks) ofChains(g core.GroupSnapshot) {
 		if s := r.stages[m.Chain.ID]; s != nil {
 			for _, x := range s.stats {
 				if x.Health != nil {
-					r.add(wire.ModuleDisabled, g.Name, time.Time{}, "mend the module, then: lcapcli mdts restart "+name, "the module %s lets every record of %s pass: %v", x.Name, name, x.Health)
+					r.add(wire.ModuleDisabled, g.Name, time.Time{}, "mend the module, then start lcapd anew, or have the group get it again: lcapcli groups set "+g.Name, "the module %s lets every record of %s pass: %v", x.Name, name, x.Health)
 				}
 			}
 		}
