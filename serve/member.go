@@ -85,8 +85,6 @@ func checkName(name string) error {
 	return nil
 }
 
-var errNoFilter = &wire.Error{Code: wire.Refused, Text: "this lcapd has no filters: leave the filter out"}
-
 func distributionOf(name string) (groups.Distribution, error) {
 	for _, d := range []groups.Distribution{groups.RoundRobin, groups.ByMDT, groups.ByFID} {
 		if d.String() == name {

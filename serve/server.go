@@ -102,6 +102,7 @@ func codeOf(err error) wire.Code {
 		{groups.ErrNameInUse, wire.NameInUse},
 		{core.ErrUnknownGroup, wire.UnknownGroup},
 		{core.ErrGroupExists, wire.GroupExists},
+		{broker.ErrChain, wire.BadFilter},
 		{core.ErrNotMember, wire.NotMember},
 		{core.ErrAlreadyMember, wire.AlreadyMember},
 		{core.ErrUnknownMDT, wire.UnknownMDT},
