@@ -42,7 +42,7 @@ func TestRefused(t *testing.T) {
 		{"a bad group", &wire.Join{Group: "a\nb", Name: "m", Create: true}, wire.Refused, `a\nb`},
 		{"a name for terminals", &wire.Join{Group: "there", Name: "\x1b[2J"}, wire.Refused, `\x1b`},
 		{"a listener's, too", &wire.Listen{Name: "a\nb"}, wire.Refused, `\n`},
-		{"filter", &wire.Join{Group: "there", Name: "m", Filter: "type == CREAT"}, wire.Refused, "filter"},
+		{"filter", &wire.Join{Group: "there", Name: "m", Filter: "type == CREAT"}, wire.BadFilter, "unknown name CREAT"},
 		{"a listener's filter", &wire.Listen{Filter: "type == CREAT"}, wire.BadFilter, "unknown name CREAT, in line 1, column 9"},
 		{"name in use", &wire.Join{Group: "there", Name: "n", Session: "x"}, wire.NameInUse, "n"},
 		{"a server's message", &wire.Batch{MDT: mdts[0]}, wire.UnknownMessage, "batch"},
