@@ -1,7 +1,9 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -31,10 +33,17 @@ type Batch struct {
 
 	lease  uint64
 	packed []byte
-	buf    *[]byte // what packed is in, from pool
+	ends   []uint32 // where each record ends in packed
+	mem    *memory  // what both are in, from pool
 	pool   *sync.Pool
 	link   *link  // nil for a listener's
 	gen    uint64 // the link's connection that it came over
+}
+
+// memory is what a batch is in; when it is released another one gets it.
+type memory struct {
+	packed []byte
+	ends   []uint32
 }
 
 // Lease is the number under which the batch is this member's; 0 for a listener's.
@@ -46,26 +55,28 @@ func (b *Batch) Packed() []byte { return b.packed }
 // Records goes through the records. None is there after Release, Ack or Nack.
 func (b *Batch) Records() iter.Seq[changelog.Record] {
 	return func(yield func(changelog.Record) bool) {
-		for s := changelog.NewScanner(b.packed); s.Scan(); {
-			if !yield(s.Record()) {
+		packed, at := b.packed, uint32(0)
+		for _, end := range b.ends { // they were found when the batch came
+			if !yield(changelog.Framed(packed[at:end:end])) {
 				return
 			}
+			at = end
 		}
 	}
 }
 
 // Release gives the memory of the batch back; its lease stays. It may be called again.
 func (b *Batch) Release() {
-	if b.buf != nil {
-		b.pool.Put(b.buf)
+	if b.mem != nil {
+		b.pool.Put(b.mem)
 	}
-	b.buf, b.packed = nil, nil
+	b.mem, b.packed, b.ends = nil, nil, nil
 }
 
 // Clone returns a copy with memory of its own. It stands for the same lease.
 func (b *Batch) Clone() *Batch {
 	c := *b
-	c.buf, c.packed = nil, slices.Clone(b.packed)
+	c.mem, c.packed, c.ends = nil, slices.Clone(b.packed), slices.Clone(b.ends)
 	return &c
 }
 
@@ -101,39 +112,50 @@ func (g *Gap) Error() string {
 // newBatch makes a batch of a message that conn received last and of its payload. It checks that the payload is what the message says. The records stay where they
 // were received: conn gets another buffer for that.
 func newBatch(conn *transport.Conn, addr string, m *wire.Batch, payload []byte, wanted wire.Form, pool *sync.Pool) (*Batch, error) {
-	if err := checkPayload(m, payload); err != nil {
+	mem, ok := pool.Get().(*memory)
+	if !ok {
+		mem = new(memory)
+	}
+	var err error
+	if mem.ends, err = checkPayload(mem.ends[:0], m, payload); err != nil {
 		return nil, err
 	}
 	if m.Form != wanted {
 		return nil, fmt.Errorf("%w: batch of %s: its records have the blocks %s, not %s", ErrProtocol, m.MDT, m.Form.Names(), wanted.Names())
 	}
-	buf, ok := pool.Get().(*[]byte)
-	if !ok {
-		buf = new([]byte)
-	}
-	*buf = conn.Trade(*buf)
+	mem.packed = conn.Trade(mem.packed)
 	return &Batch{Addr: addr, MDT: m.MDT, Epoch: uint32(m.Epoch), From: m.From, To: m.To, First: m.First, Last: m.Last,
 		Count: int(m.N), Delivery: int(min(m.Delivery, 1<<31-1)), MaybeRedelivered: m.Flags&wire.MaybeRedelivered != 0,
-		Late: m.Flags&wire.Late != 0, lease: m.Lease, packed: payload, buf: buf, pool: pool}, nil
+		Late: m.Flags&wire.Late != 0, lease: m.Lease, packed: payload, ends: mem.ends, mem: mem, pool: pool}, nil
 }
 
-func checkPayload(m *wire.Batch, payload []byte) error {
+// checkPayload checks that the payload is what the message says, and appends to ends where its
+// records end.
+func checkPayload(ends []uint32, m *wire.Batch, payload []byte) ([]uint32, error) {
+	ends = changelog.AppendEnds(ends, payload, 0)
+	n := len(ends)
+	if n == 0 || int(ends[n-1]) != len(payload) {
+		return nil, fmt.Errorf("%w: batch of %s: %w", ErrProtocol, m.MDT, badPayload(payload))
+	}
+	begin := uint32(0)
+	if n > 1 {
+		begin = ends[n-2]
+	}
+	first, last := changelog.Framed(payload[:ends[0]]).Index(), changelog.Framed(payload[begin:]).Index()
+	if uint64(n) != m.N || first != m.First || last != m.Last {
+		return nil, fmt.Errorf("%w: batch of %s: %d records from %d to %d, announced as %d from %d to %d",
+			ErrProtocol, m.MDT, n, first, last, m.N, m.First, m.Last)
+	}
+	return ends, nil
+}
+
+// badPayload says what is wrong with a payload that is not all records.
+func badPayload(payload []byte) error {
 	s := changelog.NewScanner(payload)
 	s.Ordered = true
-	var n, first uint64
-	for ; s.Scan(); n++ {
-		if n == 0 {
-			first = s.Record().Index()
-		}
+	for s.Scan() {
 	}
-	switch {
-	case s.Err() != nil:
-		return fmt.Errorf("%w: batch of %s: %w", ErrProtocol, m.MDT, s.Err())
-	case n == 0 || n != m.N || first != m.First || s.Last != m.Last:
-		return fmt.Errorf("%w: batch of %s: %d records from %d to %d, announced as %d from %d to %d",
-			ErrProtocol, m.MDT, n, first, s.Last, m.N, m.First, m.Last)
-	}
-	return nil
+	return cmp.Or(s.Err(), errors.New("there is no record"))
 }
 
 // ackUpTo acknowledges the records up to and with an index.

@@ -22,7 +22,7 @@ type stream struct {
 	items   chan item
 	links   []*link
 	running sync.WaitGroup
-	bufs    sync.Pool // of *[]byte, for payloads
+	bufs    sync.Pool // of *memory, for batches
 }
 
 // An item is what Next gets: one of the three.
