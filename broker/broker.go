@@ -96,6 +96,7 @@ type Broker struct {
 	calls  chan func(*loop)
 	copies chan copyOrder // of the state
 	spare  chan []byte    // memory of batches that nobody has any more, for readers
+	parts  chan []byte    // memory of what was cut out of batches, likewise, for cutters
 	done   chan struct{}  // closed when Run returns
 
 	viewCounts viewCounts // counted by whoever makes a view
@@ -110,6 +111,7 @@ func New(o Options) *Broker {
 		calls:  make(chan func(*loop)),
 		copies: make(chan copyOrder),
 		spare:  make(chan []byte, sparePages),
+		parts:  make(chan []byte, spareParts),
 		done:   make(chan struct{}),
 	}
 }

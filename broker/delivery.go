@@ -31,6 +31,7 @@ type Delivery struct {
 
 	member core.Peer
 	batch  *core.Batch
+	own    bool // Records are not the batch's
 }
 
 // newDelivery describes a part of a batch that was handed out.
@@ -39,7 +40,7 @@ func (l *loop) newDelivery(d core.Deliver, p scatter.Part) *Delivery {
 		MDT: l.mdts[d.MDT].Name, Epoch: d.Epoch, Lease: d.Lease, From: d.From, To: d.To,
 		Records: p.Records, Count: p.Count, First: p.First, Last: p.Last,
 		Attempt: d.Count, MaybeRedelivered: d.MaybeRedelivered, Late: d.Late,
-		member: d.Member, batch: d.Batch,
+		member: d.Member, batch: d.Batch, own: !p.Shared,
 	}
 }
 
@@ -47,14 +48,17 @@ func (l *loop) newDelivery(d core.Deliver, p scatter.Part) *Delivery {
 // socket, copied, or never will be. It must be called exactly once for each delivery
 // that a [Peer] took, from any goroutine. It waits while the loop is busy.
 func (b *Broker) Done(ctx context.Context, d *Delivery) error {
+	if d.own {
+		b.giveBack(d.Records)
+	}
 	return b.send(ctx, core.Sent{Peer: d.member, Batch: d.batch})
 }
 
 // cutter cuts deliveries out of their batches, beside the loop, and the fields out of
 // them that the member does not want. What a group hands out
-// of an MDT passes one cutter, so it keeps its order. It has one job at a time; what
-// comes meanwhile waits in queue, which credit bounds, and is one job then: so under
-// load one walk over a batch serves many members.
+// of an MDT passes one cutter, so it keeps its order. It has one job at a time: all that
+// was handed out together, and what came during the job before, which credit bounds. So
+// one walk over a batch serves many members.
 type cutter struct {
 	jobs  chan []order
 	queue []order
@@ -92,14 +96,21 @@ func (l *loop) deliver(d core.Deliver) {
 		o.see, all = o.view.see(), o.view.made
 	}
 	c := l.cutterOf(p.group, d.MDT)
-	switch {
-	case c.busy:
-		c.queue = append(c.queue, o)
-	case d.All() && all != nil:
+	if d.All() && all != nil && !c.busy && len(c.queue) == 0 {
 		l.handOver(o, piece{scatter.Cut(all, []scatter.Want{{From: d.From, To: d.To}})[0], all})
-	default:
-		c.busy = true
-		c.jobs <- []order{o} // there is room: it is idle
+		return
+	}
+	c.queue = append(c.queue, o)
+}
+
+// cutQueued gives cutters that have nothing to do what waits for them.
+func (l *loop) cutQueued() {
+	for _, c := range l.cutters {
+		if !c.busy && len(c.queue) > 0 {
+			c.busy = true
+			c.jobs <- c.queue // there is room: it is idle
+			c.queue = nil
+		}
 	}
 }
 
@@ -113,12 +124,13 @@ func (l *loop) cutterOf(group string, mdt groups.MDT) *cutter {
 
 // cut is the goroutine of a cutter.
 func (l *loop) cut(c *cutter) {
+	cut := &scatter.Cutter{Spare: l.b.parts}
 	for {
 		select {
 		case <-l.ctx.Done():
 			return
 		case job := <-c.jobs:
-			pieces := cutAll(job)
+			pieces := cutAll(cut, job)
 			if l.b.call(l.ctx, func(l *loop) { l.cutDone(c, job, pieces) }) != nil {
 				return
 			}
@@ -126,21 +138,30 @@ func (l *loop) cut(c *cutter) {
 	}
 }
 
-// cutAll cuts the deliveries, which are of one batch after the other as a rule.
-func cutAll(job []order) []piece {
-	pieces := make([]piece, 0, len(job))
-	for i := 0; i < len(job); {
-		first := job[i]
-		var wants []scatter.Want
-		for ; i < len(job) && job[i].Batch == first.Batch && job[i].view == first.view; i++ {
-			wants = append(wants, scatter.Want{From: job[i].From, To: job[i].To, Slots: job[i].Slots})
+// cutAll cuts the deliveries, all of one batch and one view of it at once.
+func cutAll(cut *scatter.Cutter, job []order) []piece {
+	pieces := make([]piece, len(job))
+	done := make([]bool, len(job))
+	var wants []scatter.Want
+	var which []int
+	for i, first := range job {
+		if done[i] {
+			continue
+		}
+		wants, which = wants[:0], which[:0]
+		for j, o := range job[i:] {
+			if o.Batch == first.Batch && o.view == first.view {
+				wants = append(wants, scatter.Want{From: o.From, To: o.To, Slots: o.Slots})
+				which = append(which, i+j)
+				done[i+j] = true
+			}
 		}
 		seen := first.Batch
 		if first.view != nil {
 			seen, _ = first.see() // a sight of fields alone does not fail
 		}
-		for _, part := range scatter.CutForm(first.Batch, seen, wants) {
-			pieces = append(pieces, piece{part, seen})
+		for n, part := range cut.CutForm(first.Batch, seen, wants) {
+			pieces[which[n]] = piece{part, seen}
 		}
 	}
 	return pieces
@@ -151,10 +172,7 @@ func (l *loop) cutDone(c *cutter, job []order, pieces []piece) {
 	for i, o := range job {
 		l.handOver(o, pieces[i])
 	}
-	if c.busy = len(c.queue) > 0; c.busy {
-		c.jobs <- c.queue
-		c.queue = nil
-	}
+	c.busy = false // what waits for it is given to it soon: see carryOut
 }
 
 // handOver tells the core what a delivery came to, and passes it on.

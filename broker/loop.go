@@ -162,6 +162,7 @@ func (l *loop) carryOut() {
 		for _, out := range l.core.Outputs() {
 			l.do(out)
 		}
+		l.cutQueued()
 		if !more {
 			return
 		}

@@ -3,6 +3,7 @@ package broker
 import (
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/ingest"
+	"github.com/lcapd/lcapd/broker/scatter"
 )
 
 // The memory of a batch goes round: a reader fills a page, which is then a batch that
@@ -14,8 +15,15 @@ import (
 // There is one owner at any time. What the loop shows to somebody of whom it does not hear
 // when he is done, such as a listener, it lends: such memory is left to the collector.
 
-// sparePages is how many pages may wait for a reader. More is left to the collector.
-const sparePages = 16
+// What is cut out of a batch for one member goes round in the same way, between cutters
+// and writers.
+
+// sparePages is how many pages may wait for a reader, spareParts how many parts for a
+// cutter. More is left to the collector.
+const (
+	sparePages = 16
+	spareParts = 32
+)
 
 // lend notes that somebody besides core and writers may read a batch for as long as he
 // likes.
@@ -34,6 +42,19 @@ func (l *loop) free(b *core.Batch) {
 	spoil(page[:cap(page)])
 	select {
 	case l.b.spare <- page:
+	default:
+	}
+}
+
+// giveBack gives the memory of a part to the cutters. Who calls it was the only one who
+// had it.
+func (b *Broker) giveBack(part []byte) {
+	if cap(part) < scatter.PageBytes {
+		return
+	}
+	spoil(part[:cap(part)])
+	select {
+	case b.parts <- part[:0]:
 	default:
 	}
 }

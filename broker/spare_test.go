@@ -130,16 +130,15 @@ func (x *taker) work() error {
 func TestMemoryGoesRound(t *testing.T) {
 	for _, d := range []groups.Distribution{groups.RoundRobin, groups.ByFID} {
 		t.Run(d.String(), func(t *testing.T) {
-			again := make(chan struct{}, 10)
+			again := make(chan struct{})
 			s := newSiteWith(t, func(o *Options) {
 				o.MDTs[0].Source = endless{again}
 				o.Limits.Memory, o.Limits.Pinned, o.History = 4<<20, 2<<20, 1<<20
 			})
-			ctx, stop := context.WithTimeout(s.ctx, 2*time.Second)
-			defer stop()
+			ctx, stop := context.WithCancel(s.ctx)
 			faults := make(chan error, 10)
 			var working sync.WaitGroup
-			defer working.Wait()
+			defer func() { stop(); working.Wait() }()
 			s.group("g", d)
 			for i := range 3 {
 				x := &taker{someone: someone{site: s}, deliveries: make(chan *Delivery, MaxCredit)}
@@ -150,11 +149,18 @@ func TestMemoryGoesRound(t *testing.T) {
 				working.Go(func() { faults <- (&taker{someone{&site{t: t, ctx: ctx, b: s.b}, m, nil}, x.deliveries}).work() })
 			}
 			working.Go(func() { faults <- s.listenAgainAndAgain(ctx) })
+			for range 50 { // pages that are used again
+				select {
+				case <-again:
+				case err := <-faults:
+					t.Fatalf("somebody has ended too early: %v", err)
+				case <-s.ctx.Done():
+					t.Fatal("no memory is used again")
+				}
+			}
+			stop()
 			for range 4 {
 				must(t, <-faults)
-			}
-			if len(again) == 0 {
-				t.Error("no memory was used again")
 			}
 		})
 	}

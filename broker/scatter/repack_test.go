@@ -72,7 +72,7 @@ func TestCutFormGoesByTheWholeRecord(t *testing.T) {
 		for _, set := range partition(rnd, 5) {
 			wants = append(wants, scatter.Want{From: b.From, To: b.To, Slots: set}, scatter.Want{From: b.From + 50, To: b.To, Slots: set})
 		}
-		plain, cut := scatter.Cut(b, wants), scatter.CutForm(b, form, wants)
+		plain, cut := scatter.Cut(b, wants), new(scatter.Cutter).CutForm(b, form, wants)
 		for i, p := range cut {
 			q := plain[i]
 			if !bytes.Equal(p.Records, repacked(q.Records, want)) || p.Count != q.Count || p.First != q.First || p.Last != q.Last {

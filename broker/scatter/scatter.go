@@ -29,20 +29,31 @@ type Part struct {
 // Bytes returns what the part weighs.
 func (p *Part) Bytes() int64 { return int64(len(p.Records)) }
 
+// A Cutter cuts batches. It has one owner, and uses again for the next batch what it needed
+// for the one before. The zero value is ready.
+type Cutter struct {
+	// Spare has memory of parts that nobody uses any more: who sends it has let go of it.
+	// Large parts are cut into it. May be nil.
+	Spare <-chan []byte
+
+	records records
+}
+
 // Cut returns the part of b for each want. One walk over b serves them all, so ask
 // at once for all that is to be cut out of it. Wants may overlap.
 //
 // Everything, or a part that lies in one run and is at least half of the batch, is
-// not copied: it shares the batch's bytes. Other parts are copied, each into a buffer
-// of exactly its size.
-func Cut(b *core.Batch, wants []Want) []Part { return CutForm(b, b, wants) }
+// not copied: it shares the batch's bytes. Other parts are copied, each into memory
+// of its size, rounded up to [PageBytes] if it is larger than that.
+func Cut(b *core.Batch, wants []Want) []Part { return new(Cutter).CutForm(b, b, wants) }
 
 // CutForm is [Cut], but the parts hold the records as they are in form, which is b
-// repacked. To whom they go b tells: form may have lost what a record's home depends on.
-func CutForm(b, form *core.Batch, wants []Want) []Part {
+// repacked, or b. To whom they go b tells: form may have lost what a record's home depends on.
+func (c *Cutter) CutForm(b, form *core.Batch, wants []Want) []Part {
 	parts := make([]Part, len(wants))
 	present := cmp.Or(b.Slots, &groups.AllSlots) // a batch without a word on it may have all
-	var rs *records
+	rs, listed := &c.records, false
+	defer func() { rs.packed = nil }()
 	var lanes []lane
 	for i, w := range wants {
 		all := w.Slots == nil || contains(w.Slots, present)
@@ -52,8 +63,11 @@ func CutForm(b, form *core.Batch, wants []Want) []Part {
 			continue
 		case !all && !w.Slots.Meets(present):
 			continue
-		case rs == nil:
-			rs = list(b, form)
+		case b.Count == 0:
+			continue
+		case !listed:
+			rs.list(b, form)
+			listed = true
 		}
 		lo, hi := rs.upTo(w.From), rs.upTo(w.To)
 		switch {
@@ -68,7 +82,7 @@ func CutForm(b, form *core.Batch, wants []Want) []Part {
 		}
 	}
 	for len(lanes) > 0 {
-		lanes = rs.fill(lanes, present)
+		lanes = c.fill(lanes, present)
 	}
 	return parts
 }
@@ -90,7 +104,8 @@ func whole(b *core.Batch) Part {
 	}
 	last, ok := lastIndex(b)
 	if !ok {
-		rs := list(b, b)
+		var rs records
+		rs.list(b, b)
 		return rs.run(0, len(rs.ends))
 	}
 	return Part{Records: slices.Clip(b.Records), Count: b.Count, First: indexAt(b.Records, 0), Last: last, Shared: true}
