@@ -202,6 +202,10 @@ func (x *Listener) Next(ctx context.Context) (Shown, error) {
 	return Shown{}, x.failed
 }
 
+// HasMore tells whether more was read already than Next has returned. Next may wait all the
+// same: it may be nothing that the listener is to be shown.
+func (x *Listener) HasMore() bool { return len(x.gaps) > 0 || x.isReady() }
+
 func (x *Listener) isReady() bool {
 	select {
 	case <-x.at.ready:

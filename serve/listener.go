@@ -91,13 +91,22 @@ func formOf(wants *changelog.Format) wire.Form {
 	return wire.FormOf(wants.Repacking())
 }
 
-// feed sends a listener what it is shown, one by one: who is slow finds a gap when he
-// comes back for more, and holds one batch.
+// atOnce is how many bytes of records a listener is sent before it is waited for.
+const atOnce = 128 << 10
+
+// feed sends a listener what it is shown: one batch, or several small ones at once if it is
+// behind. Who is slow finds a gap when he comes back for more, and holds no more than that.
 func (x *session) feed() {
+	queued := 0 // bytes that were sent without waiting
 	for {
 		s, err := x.listener.Next(x.ctx)
 		if err == nil {
-			err = x.show(s)
+			queued += len(s.Records)
+			wait := queued >= atOnce || !x.listener.HasMore()
+			if wait {
+				queued = 0
+			}
+			err = x.show(s, wait)
 		}
 		switch {
 		case x.ctx.Err() != nil:
@@ -112,7 +121,9 @@ func (x *session) feed() {
 	}
 }
 
-func (x *session) show(s broker.Shown) error {
+// show sends a listener something, and waits until it is with the kernel, or leaves it with
+// the connection's writer: then it goes out with what comes next.
+func (x *session) show(s broker.Shown, wait bool) error {
 	if g := s.Gap; g != nil {
 		why := "too slow, or not connected"
 		frames, err := wire.Encode(&wire.Gap{
@@ -121,7 +132,7 @@ func (x *session) show(s broker.Shown) error {
 		if err != nil {
 			return err
 		}
-		return x.conn.SendWait(x.ctx, transport.Message{Frames: frames})
+		return x.hand(transport.Message{Frames: frames}, wait)
 	}
 	m := &wire.Batch{
 		MDT: s.MDT, Epoch: wire.Epoch(s.Epoch), From: s.From, To: s.To, First: s.First, Last: s.Last,
@@ -134,5 +145,14 @@ func (x *session) show(s broker.Shown) error {
 	if err != nil {
 		return err
 	}
-	return x.conn.SendWait(x.ctx, transport.Message{Frames: [][]byte{header}, Payload: [][]byte{s.Records}})
+	return x.hand(transport.Message{Frames: [][]byte{header}, Payload: [][]byte{s.Records}}, wait)
+}
+
+func (x *session) hand(m transport.Message, wait bool) error {
+	if !wait {
+		if err := x.conn.Send(m); !errors.Is(err, transport.ErrFull) {
+			return err
+		}
+	}
+	return x.conn.SendWait(x.ctx, m)
 }
