@@ -149,7 +149,7 @@ func TestMemoryGoesRound(t *testing.T) {
 				working.Go(func() { faults <- (&taker{someone{&site{t: t, ctx: ctx, b: s.b}, m, nil}, x.deliveries}).work() })
 			}
 			working.Go(func() { faults <- s.listenAgainAndAgain(ctx) })
-			for range 50 { // pages that are used again
+			for range 5 { // pages that are used again
 				select {
 				case <-again:
 				case err := <-faults:
@@ -190,7 +190,7 @@ func (s *site) listenAgainAndAgain(ctx context.Context) error {
 		if err := x.Close(); err != nil {
 			return err
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 	}
 	return nil
 }
