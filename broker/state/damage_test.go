@@ -383,6 +383,30 @@ func TestStructureRefused(t *testing.T) {
 	}
 }
 
+// A branch that names a page by a lower key than its first one is read as it was meant. bolt would
+// leave that key in the tree: the file is written anew before it gets it.
+func TestStrayKey(t *testing.T) {
+	file, want := smallFile(t)
+	pages, err := readPages(bytes.NewReader(file), int64(len(file)))
+	check(t, err)
+	buckets, err := pages.buckets()
+	check(t, err)
+	tracks := buckets[slices.IndexFunc(buckets, func(e element) bool { return string(e.key) == bucketTracks })]
+	page := file[binary.NativeEndian.Uint64(tracks.value)*pageSize:][:pageSize]
+	elements, err := elementsOf(page, kindBranch)
+	check(t, err)
+	elements[0].key[2] = 0 // it is a part of the file
+	dir := t.TempDir()
+	path := filepath.Join(dir, fileName)
+	check(t, os.WriteFile(path, file, 0o644))
+	checkStray(t, path, true)
+	s := mustOpen(t, dir)
+	checkEqual(t, "content", mustLoad(t, s), want)
+	checkStray(t, path, false)
+	check(t, s.Close())
+	checkUsable(t, dir, file, want)
+}
+
 // Buckets in buckets, and values beside buckets, are not ours.
 func TestBucketsElsewhere(t *testing.T) {
 	s := newStore(t, 1)

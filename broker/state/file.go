@@ -16,6 +16,7 @@ type stateFile struct {
 	content  content
 	identity Identity
 	version  uint32 // of the file; the content is of the version wanted
+	stray    bool   // bolt must not go on with the file, though all that it holds is right
 }
 
 // readFile reads the state file at path and verifies all of it.
@@ -39,7 +40,7 @@ func readFile(path string, want schema) (stateFile, error) {
 // readState reads a state file of any content. It fails with [ErrForeign],
 // [ErrDamaged] or [ErrVersion], without saying what to do, unless nothing is wrong.
 func readState(f io.ReaderAt, size int64, want schema) (stateFile, error) {
-	found, txid, err := readContent(f, size)
+	found, pages, err := readContent(f, size)
 	if err != nil {
 		return stateFile{}, err
 	}
@@ -50,7 +51,7 @@ func readState(f io.ReaderAt, size int64, want schema) (stateFile, error) {
 	if err := want.knows(version); err != nil {
 		return stateFile{}, err
 	}
-	if err := found.verify(txid); err != nil {
+	if err := found.verify(pages.meta.txid); err != nil {
 		return stateFile{}, damaged(err)
 	}
 	if found, err = want.upgrade(found, version); err != nil {
@@ -60,31 +61,31 @@ func readState(f io.ReaderAt, size int64, want schema) (stateFile, error) {
 	if err != nil {
 		return stateFile{}, damaged(err)
 	}
-	return stateFile{found, all.Identity, version}, nil
+	return stateFile{found, all.Identity, version, pages.stray}, nil
 }
 
 func damaged(err error) error { return fmt.Errorf("%w: %w", ErrDamaged, err) }
 
 func foreign(err error) error { return fmt.Errorf("%w: %w", ErrForeign, err) }
 
-// readContent reads the values of a state file, believing only its structure, and the
-// number of its newest transaction.
-func readContent(f io.ReaderAt, size int64) (c content, txid uint64, err error) {
-	pages, err := readPages(f, size)
+// readContent reads the values of a state file, believing only its structure, and returns who
+// has read it.
+func readContent(f io.ReaderAt, size int64) (c content, pages *pageReader, err error) {
+	pages, err = readPages(f, size)
 	if errors.Is(err, errNotBolt) {
-		return nil, 0, foreign(err)
+		return nil, nil, foreign(err)
 	} else if err != nil {
-		return nil, 0, damaged(err)
+		return nil, nil, damaged(err)
 	}
 	buckets, err := pages.buckets()
 	if err != nil {
-		return nil, 0, damaged(err)
+		return nil, nil, damaged(err)
 	}
 	if !slices.ContainsFunc(buckets, func(e element) bool { return string(e.key) == bucketLcapd }) {
-		return nil, 0, foreign(fmt.Errorf("it is another program's bolt file, without a bucket %q", bucketLcapd))
+		return nil, nil, foreign(fmt.Errorf("it is another program's bolt file, without a bucket %q", bucketLcapd))
 	}
 	if pages.hasFreelist() {
-		return nil, 0, damaged(errors.New("another program has written to it"))
+		return nil, nil, damaged(errors.New("another program has written to it"))
 	}
 	c = content{}
 	for _, bucket := range buckets {
@@ -92,10 +93,10 @@ func readContent(f io.ReaderAt, size int64) (c content, txid uint64, err error) 
 			c[place{string(bucket.key), string(key)}] = value
 		})
 		if err != nil {
-			return nil, 0, damaged(fmt.Errorf("bucket %s: %w", bucket.key, err))
+			return nil, nil, damaged(fmt.Errorf("bucket %s: %w", bucket.key, err))
 		}
 	}
-	return c, pages.meta.txid, nil
+	return c, pages, nil
 }
 
 // putFile makes c the state.db of dir, in one step, and opens it. With an error the

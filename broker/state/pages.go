@@ -50,6 +50,9 @@ type pageReader struct {
 	file io.ReaderAt
 	meta meta
 	seen map[uint64]bool // pages, so that none is in two places
+	// stray: a branch names a page by another key than its first one. Reading finds everything, but
+	// bolt, which looks for the page's own key when it changes the page, would leave the old one in the tree.
+	stray bool
 }
 
 // readPages reads the metas. Both must be right: bolt never leaves one that is not,
@@ -205,6 +208,9 @@ func (r *pageReader) page(page []byte, keys span, depth int, leaf func(element) 
 		return errors.New("the tree is too deep")
 	case len(elements) == 0 && (depth > 0 || kind == kindBranch):
 		return errors.New("it is empty")
+	}
+	if len(elements) > 0 && depth > 0 && !bytes.Equal(elements[0].key, keys.first) {
+		r.stray = true
 	}
 	for i, e := range elements {
 		under := span{e.key, keys.end}

@@ -181,6 +181,12 @@ func (s *Store) load(want schema) error {
 	if found.version != want.version {
 		return s.rewrite(found.version)
 	}
+	if found.stray {
+		if err := s.putAnew(); err != nil {
+			return fmt.Errorf("%s is damaged where that changes nothing, and is to be written anew: %w; make room or make it writable, then start again", path, err)
+		}
+		return nil
+	}
 	if s.bolt, err = openBolt(path); err != nil {
 		return fmt.Errorf("open %s: %w", path, asLocked(s.dir, err))
 	}
@@ -205,15 +211,20 @@ func (s *Store) rewrite(from uint32) error {
 	path := filepath.Join(s.dir, fileName)
 	err := keepFile(path, fmt.Sprintf("%s.v%d", path, from))
 	if err == nil {
-		s.bolt, err = putFile(s.dir, s.content)
+		err = s.putAnew()
 	}
 	if err == nil {
 		return nil
 	}
-	if s.bolt != nil {
+	return fmt.Errorf("upgrade %s from version %d: %w; make room or make it writable, then start again", path, from, err)
+}
+
+// putAnew puts the content into a new file, in the place of the one that is there.
+func (s *Store) putAnew() (err error) {
+	if s.bolt, err = putFile(s.dir, s.content); err != nil && s.bolt != nil {
 		err = errors.Join(err, s.bolt.close())
 	}
-	return fmt.Errorf("upgrade %s from version %d: %w; make room or make it writable, then start again", path, from, err)
+	return err
 }
 
 // Load returns all that is stored.

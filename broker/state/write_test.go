@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -344,4 +345,16 @@ func checkBolt(t *testing.T, s *Store) {
 		t.Error(err)
 	}
 	check(t, tx.Rollback())
+	checkStray(t, filepath.Join(s.dir, fileName), false)
+}
+
+// checkStray looks whether bolt may go on with a file that it has made.
+func checkStray(t *testing.T, path string, want bool) {
+	t.Helper()
+	found, err := readFile(path, thisSchema())
+	if errors.Is(err, ErrVersion) {
+		return // of a later lcapd
+	}
+	check(t, err)
+	checkEqual(t, "stray", found.stray, want)
 }
