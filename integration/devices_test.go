@@ -1,9 +1,11 @@
 package integration
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -67,13 +69,52 @@ type failingMDT struct {
 	site *deviceSite
 	work *upstream.Workload
 	next uint64
-	held map[uint64]string            // by index, what the log that is served was given
-	logs map[string]map[uint64]string // by directory, the same of each log there was
-	late map[uint64]bool              // by index, what was hidden at first
-	undo []func()                     // faults that last until they are undone
-	down bool                         // one of them is that nobody serves the device
-	lost int                          // records that the MDT lost, cleared or not
-	news int                          // how often it began anew or lost its end
+	logs []servedLog     // that there were; the last one is served
+	late map[uint64]bool // by index, what was hidden at first
+	undo []func()        // faults that last until they are undone
+	down bool            // one of them is that nobody serves the device
+	lost int             // records that the MDT lost, cleared or not
+	news int             // how often it began anew or lost its end
+}
+
+// servedLog is what a log was given. Runs go on for hours: nothing is kept twice.
+type servedLog struct {
+	dir  string
+	keep uint64        // it has what the log before it had up to there
+	own  []givenRecord // above that, by index
+}
+
+type givenRecord struct{ index, print uint64 }
+
+// before returns how many records it was given up to an index.
+func (x servedLog) before(index uint64) int {
+	n, found := slices.BinarySearchFunc(x.own, index, func(r givenRecord, index uint64) int { return cmp.Compare(r.index, index) })
+	if found {
+		n++
+	}
+	return n
+}
+
+// printOf stands for what a record of an MDT says.
+func printOf(mdt string, index uint64, what string) uint64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s %d %s", mdt, index, what)
+	return h.Sum64()
+}
+
+// serve notes that the MDT serves another log, which has of the one before what is at or
+// below an index.
+func (m *failingMDT) serve(keep uint64) {
+	held := ^uint64(0) // up to there it still had what is in x.own
+	for _, x := range slices.Backward(m.logs) {
+		if held <= keep {
+			break
+		}
+		m.lost += x.before(held) - x.before(keep)
+		held = min(held, x.keep)
+	}
+	m.next = keep + 1
+	m.logs = append(m.logs, servedLog{dir: m.Log().Dir(), keep: keep})
 }
 
 var siteReleases = []emulated.Version{emulated.Version212, emulated.Version214, emulated.Version215, emulated.Version218}
@@ -127,26 +168,11 @@ func (s *deviceSite) newMDT(name string, number uint16, v emulated.Version) *fai
 			MDT: name, DeviceDir: s.dir + "/dev", Version: v, Seed: s.rng.Uint64(), ShortReads: s.rng.IntN(2) == 0, FollowInterval: 20 * time.Millisecond,
 		}),
 		site: s, work: upstream.NewWorkload(upstream.WorkloadOptions{Seed: s.rng.Uint64(), MDT: number}),
-		logs: make(map[string]map[uint64]string), late: make(map[uint64]bool),
+		late: make(map[uint64]bool),
 	}
 	m.Register("", 0)
 	m.serve(0)
 	return m
-}
-
-// serve notes that the MDT serves another log, which has of the one before what is at or
-// below an index.
-func (m *failingMDT) serve(keep uint64) {
-	kept := make(map[uint64]string)
-	for index, what := range m.held {
-		if index <= keep {
-			kept[index] = what
-		} else {
-			m.lost++
-		}
-	}
-	m.held, m.next = kept, keep+1
-	m.logs[m.Log().Dir()] = kept
 }
 
 // grow appends records, with a hole now and then, and hides some that others follow.
@@ -163,7 +189,8 @@ func (m *failingMDT) grow(n int) {
 		changelog.SetIndex(packed[at:], m.next)
 		r, _, err := changelog.Next(packed[at:])
 		must(m.site.t, err)
-		m.held[m.next] = fmt.Sprintf("%d %d %v", r.Time(), r.Type(), r.Target())
+		now := &m.logs[len(m.logs)-1]
+		now.own = append(now.own, givenRecord{m.next, printOf(m.Name(), m.next, fmt.Sprintf("%d %d %v", r.Time(), r.Type(), r.Target()))})
 		if i+1 < n && !m.down && rng.IntN(300) == 0 {
 			hidden = append(hidden, m.next)
 			m.late[m.next] = true
@@ -302,24 +329,12 @@ func (s *deviceSite) describe() {
 func (s *deviceSite) compareLedgers(groups ...string) {
 	records := 0
 	for _, group := range groups {
-		did := make(map[string]bool)
+		did := make(map[uint64]struct{})
 		for e := range s.entries(group) {
-			did[fmt.Sprintf("%s %d %s", e.MDT, e.Index, e.what)] = true
+			did[printOf(e.MDT, e.Index, e.what)] = struct{}{}
 		}
 		for _, m := range s.mdts {
-			for dir, held := range m.logs {
-				cleared := clearedIn(m.Clears(), dir)
-				missing := 0
-				for index, what := range held {
-					if index <= cleared && !did[fmt.Sprintf("%s %d %s", m.Name(), index, what)] {
-						missing++
-					}
-				}
-				if missing > 0 {
-					s.t.Errorf("group %s: %d records of %s (%s) were cleared to %d and are in no ledger", group, missing, m.Name(), dir, cleared)
-				}
-				records += len(held)
-			}
+			records += m.compare(group, did)
 		}
 	}
 	lost := 0
@@ -333,6 +348,29 @@ func (s *deviceSite) compareLedgers(groups ...string) {
 		s.describe()
 	}
 	s.t.Logf("%d records for the groups, %d lost by the MDTs; faults: %v", records, lost, s.faults)
+}
+
+// compare demands that a group did what was cleared of the logs that the MDT had, and returns
+// how many records they were given.
+func (m *failingMDT) compare(group string, did map[uint64]struct{}) (records int) {
+	upTo, clears := uint64(0), m.Clears() // of what a log has, so much was cleared, there or in one that kept it
+	for i, x := range slices.Backward(m.logs) {
+		if i+1 < len(m.logs) {
+			upTo = min(upTo, m.logs[i+1].keep)
+		}
+		upTo = max(upTo, clearedIn(clears, x.dir))
+		missing := 0
+		for _, r := range x.own {
+			if _, done := did[r.print]; !done && r.index <= upTo {
+				missing++
+			}
+		}
+		if missing > 0 {
+			m.site.t.Errorf("group %s: %d records of %s (%s) were cleared, up to %d, and are in no ledger", group, missing, m.Name(), x.dir, upTo)
+		}
+		records += len(x.own)
+	}
+	return records
 }
 
 // clearedIn returns how far a log was cleared.
