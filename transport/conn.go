@@ -185,14 +185,14 @@ func (c *Conn) Send(m Message) error {
 
 // SendWait hands a message to the writer, behind what is queued and without taking room there, and
 // waits until it is written. It blocks as long as the peer does not take what was sent before, at most
-// the write timeout. It returns nil when
-// the bytes are with the kernel, the reason when the connection ended, and the context's error when that
-// ended first. Sent is called if and only if the writer got the message; after the context's error that
-// may be later.
+// the write timeout. It returns nil when the bytes are with the kernel, the reason when the connection
+// ended, and the context's error when that ended first. Sent is called if and only if the writer got the
+// message; after the context's error that may be later. Whatever it returns, what is sent from then on
+// goes out behind the message.
 func (c *Conn) SendWait(ctx context.Context, m Message) error {
-	done := make(chan error, 1)
+	done, placed := make(chan error, 1), make(chan struct{})
 	select {
-	case c.out.direct <- item{Message: m, done: done}:
+	case c.out.direct <- item{Message: m, done: done, placed: placed}:
 	case <-c.life.Done():
 		return c.Err()
 	case <-ctx.Done():
@@ -202,6 +202,7 @@ func (c *Conn) SendWait(ctx context.Context, m Message) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+		<-placed // the writer is at it, and waits for nothing before
 		return ctx.Err()
 	}
 }

@@ -22,6 +22,9 @@ type item struct {
 	Message
 	size int        // room to give back, if queued
 	done chan error // SendWait's, of size 1; nil for a queued message
+	// placed is closed when the writer knows what goes out before the message: until then something
+	// that is queued could pass it. Nil for a queued message.
+	placed chan struct{}
 }
 
 // An outbox is where senders leave what the writer writes.

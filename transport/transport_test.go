@@ -7,8 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -430,3 +433,37 @@ func TestTrade(t *testing.T) {
 	}
 	roundTrip(t, c, make([]byte, 100_000))
 }
+
+// Why: who gives up waiting sends a last word next, and the writer may have the message by then without
+// having looked at the queue: nothing may pass it, or a batch would come after good-bye.
+func TestCancelledSendWaitKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Conn{out: newOutbox(Options{}.withDefaults())}
+		c.life, c.end = context.WithCancelCause(t.Context())
+		w := newWriter(c) // the test is its goroutine
+		ctx, cancel := context.WithCancel(t.Context())
+		var sent sync.WaitGroup
+		sent.Go(func() {
+			first, gaveUp, last := c.Send(word("first")), c.SendWait(ctx, word("direct")), c.Send(word("last"))
+			if first != nil || !errors.Is(gaveUp, context.Canceled) || last != nil {
+				t.Error(first, gaveUp, last)
+			}
+		})
+		direct := <-c.out.direct
+		cancel()
+		synctest.Wait() // the sender has got as far as it can
+		w.catchUp(direct)
+		sent.Wait()
+		w.gather()
+		var order []string
+		for _, it := range w.held {
+			order = append(order, string(it.Frames[0]))
+		}
+		if want := []string{"first", "direct", "last"}; !slices.Equal(order, want) {
+			t.Errorf("%q went out, want %q", order, want)
+		}
+	})
+}
+
+// word is a message of one frame.
+func word(s string) Message { return Message{Frames: [][]byte{[]byte(s)}} }

@@ -36,8 +36,7 @@ func (w *writer) run() {
 		case it := <-w.c.out.queue:
 			w.add(it)
 		case it := <-w.c.out.direct:
-			w.catchUp()
-			w.add(it)
+			w.catchUp(it)
 		case p := <-w.c.out.pongs:
 			w.addPong(p)
 		case <-w.c.life.Done():
@@ -49,15 +48,18 @@ func (w *writer) run() {
 	}
 }
 
-// catchUp adds what is queued by now: a sender's messages go out in the order in which it sent them,
-// whichever way.
-func (w *writer) catchUp() {
-	for left := len(w.c.out.queue); left > 0; left-- {
+// catchUp adds what was queued before a message that came directly, then the message: a sender's
+// messages go out in the order in which it sent them, whichever way.
+func (w *writer) catchUp(direct item) {
+	left := len(w.c.out.queue)
+	close(direct.placed)
+	for ; left > 0; left-- {
 		w.add(<-w.c.out.queue)
 		if w.size >= gatherBytes || len(w.held) >= gatherMessages {
 			w.flush()
 		}
 	}
+	w.add(direct)
 }
 
 // gather adds what is queued, up to the limits.
