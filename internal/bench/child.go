@@ -57,8 +57,8 @@ func (c *child) answer() (t tally, err error) {
 	if err := c.answers.Decode(&t); err != nil {
 		return t, fmt.Errorf("it has ended: %w", err)
 	}
-	if t.Err != "" {
-		return t, errors.New(t.Err)
+	if t.Err != nil {
+		return t, t.Err
 	}
 	return t, nil
 }

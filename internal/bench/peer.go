@@ -52,7 +52,7 @@ type tally struct {
 	// when the last came.
 	At   time.Time `json:"at"`
 	Addr string    `json:"addr,omitempty"` // of a sender or echo: where it listens; in the first answer
-	Err  string    `json:"error,omitempty"`
+	Err  *failure  `json:"error,omitempty"`
 }
 
 // RunPeer is the other process: it reads what it is to be, does it, and answers each line with
@@ -69,7 +69,7 @@ func RunPeer(ctx context.Context, in io.Reader, out io.Writer) error {
 	answers := json.NewEncoder(out)
 	p, err := newPeer(ctx, spec)
 	if err != nil {
-		return errors.Join(err, answers.Encode(tally{Err: err.Error()}))
+		return answers.Encode(tally{Err: failureOf(err)}) // who has started us says it
 	}
 	defer p.close()
 	if err := answers.Encode(tally{Addr: p.addr, At: time.Now()}); err != nil {
@@ -89,7 +89,7 @@ func RunPeer(ctx context.Context, in io.Reader, out io.Writer) error {
 			err = profiling.Close()
 		}
 		if err != nil {
-			now.Err = err.Error()
+			now.Err = failureOf(err)
 		}
 		if err := answers.Encode(now); err != nil {
 			return err
@@ -153,7 +153,7 @@ func (c *crew) run(work worker, resume <-chan context.Context) {
 			t.At = time.Now()
 		}
 		if err != nil && ctx.Err() == nil {
-			t.Err = err.Error()
+			t.Err = failureOf(err)
 			<-ctx.Done() // it has failed, and says so at the mark
 		}
 		copied := t
@@ -186,7 +186,7 @@ func (c *crew) pause() (all tally) {
 		all.Batches += t.Batches
 		all.Gaps += t.Gaps
 		all.Latency.merge(t.Latency)
-		if all.Err == "" {
+		if all.Err == nil {
 			all.Err = t.Err
 		}
 		if t.At.After(all.At) {

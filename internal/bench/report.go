@@ -19,12 +19,16 @@ func (r *Report) Write(w io.Writer, earlier *Report) error {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		if err := result.write(w, earlier.find(result.Name)); err != nil {
+		if err := result.write(w, r.Server, earlier.find(result.Name)); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%d CPUs, %s, %s, lcapd's memory limit %d MiB. Compare ratios: rates are those of this machine at this moment.\n",
-		r.CPUs, r.Go, r.Network, r.Memory>>20)
+	lcapd := fmt.Sprintf("lcapd's memory limit %d MiB", r.Memory>>20)
+	if r.Server != "" {
+		lcapd = "lcapd ran before"
+	}
+	_, err := fmt.Fprintf(w, "\n%d CPUs, %s, %s, %s. Compare ratios: rates are those of this machine at this moment.\n",
+		r.CPUs, r.Go, r.Network, lcapd)
 	return err
 }
 
@@ -54,9 +58,13 @@ func (r *Report) writeTargets(w io.Writer) error {
 	return t.Flush()
 }
 
-// write writes a result, with the change against an earlier one.
-func (r *Result) write(w io.Writer, earlier *Result) error {
-	fmt.Fprintf(w, "%s: %s\n", r.Name, r.describe())
+// write writes a result, with the change against an earlier one. server is that of [Report].
+func (r *Result) write(w io.Writer, server string, earlier *Result) error {
+	what := r.describe()
+	if server != "" {
+		what = fmt.Sprintf("%s, %d groups x %d members; the limit with %s", server, r.Groups, r.Members, r.sizes())
+	}
+	fmt.Fprintf(w, "%s: %s\n", r.Name, what)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, m := range metrics {
 		v, ok := r.Values[m.Metric]
@@ -75,15 +83,19 @@ const titleWidth = 38
 // padded makes a title as wide as all: the columns of numbers are aligned on the right.
 func padded(title string) string { return fmt.Sprintf("%-*s", titleWidth, title) }
 
+// sizes says how large the records are.
+func (s *Scenario) sizes() string {
+	if s.Size == 0 {
+		return "a mix of records"
+	}
+	return fmt.Sprintf("records of %d bytes", s.Size)
+}
+
 // describe says what was run.
 func (s *Scenario) describe() string {
-	size := fmt.Sprintf("records of %d bytes", s.Size)
-	if s.Size == 0 {
-		size = "a mix of records"
-	}
-	text := fmt.Sprintf("%s, %d MDTs, %d groups x %d members (%s), %s", s.Upstream, s.MDTs, s.Groups, s.Members, s.Distribution, size)
+	text := fmt.Sprintf("%s, %d MDTs, %d groups x %d members (%s), %s", s.Upstream, s.MDTs, s.Groups, s.Members, s.Distribution, s.sizes())
 	if s.Listeners > 0 {
-		text = fmt.Sprintf("%s, %d MDTs, %d listeners, %s", s.Upstream, s.MDTs, s.Listeners, size)
+		text = fmt.Sprintf("%s, %d MDTs, %d listeners, %s", s.Upstream, s.MDTs, s.Listeners, s.sizes())
 	}
 	switch {
 	case s.Rate > 0:

@@ -17,7 +17,8 @@ type Report struct {
 	CPUs    int           `json:"cpus"`
 	Go      string        `json:"go"`
 	Network string        `json:"network"`
-	Memory  int64         `json:"memory"` // the limit of lcapd, in bytes
+	Memory  int64         `json:"memory"`           // the limit of lcapd, in bytes
+	Server  string        `json:"server,omitempty"` // the address of an lcapd that ran before; Memory is not its limit then
 	Results []*Result     `json:"results"`
 	Targets []TargetValue `json:"targets,omitempty"`
 }
@@ -43,7 +44,7 @@ type runner struct {
 // meets all of them alike. It returns the results in the order of the scenarios.
 func Run(ctx context.Context, o Options, scenarios []Scenario) (report *Report, err error) {
 	r := &runner{Options: o, held: map[string]int64{}, logs: map[string]*backlog{},
-		report: &Report{Time: time.Now(), CPUs: runtime.NumCPU(), Go: runtime.Version(), Network: o.Network, Memory: o.Memory}}
+		report: &Report{Time: time.Now(), CPUs: runtime.NumCPU(), Go: runtime.Version(), Network: o.Network, Memory: o.Memory, Server: o.Server}}
 	for _, s := range scenarios {
 		s.fix()
 		if err := s.Check(); err != nil {
@@ -349,11 +350,19 @@ func (x *run) measure(ctx context.Context, st *stage) (*window, error) {
 		p.Records, p.Bytes, p.Batches, p.Gaps = a.Records-b.Records, a.Bytes-b.Bytes, a.Batches-b.Batches, a.Gaps-b.Gaps
 		p.Latency = a.Latency.since(b.Latency)
 		if p.Records+p.Bytes == 0 && x.Distribution != "mdt" {
-			return nil, errors.New("nothing came to one of the readers while it was measured; is --backlog too small?")
+			return nil, x.nothingCame()
 		}
 		w.sinks = append(w.sinks, p)
 	}
 	return w, nil
+}
+
+// nothingCame is the error of a reader that had nothing to read.
+func (x *run) nothingCame() error {
+	if x.Server != "" {
+		return fmt.Errorf("nothing came to one of the members from %s while it was measured: bench measures groups to which records come all the time; 'lcapcli groups' shows them", x.Server)
+	}
+	return errors.New("nothing came to one of the readers while it was measured; is --records too small?")
 }
 
 // profile saves a CPU profile of lcapd.
