@@ -42,6 +42,9 @@ type Options struct {
 	// GroupChains are the filters and modules of the groups that the configuration names: what
 	// the state says of them does not count either.
 	GroupChains map[string]Chain
+	// Everybody is what is done with records before anybody is given them: groups and listeners
+	// get what it leaves. It is not to hold records back.
+	Everybody Chain
 	// History is how many bytes of batches are kept for listeners that do not keep up;
 	// 0 stands for an eighth of Limits.Memory, which is in addition.
 	History int64

@@ -64,7 +64,19 @@ func (c Chain) Canonical() (Chain, error) {
 // before the modules: as modules[0] in errors about them it would be misleading, so it is
 // checked by itself.
 func (o Options) Plan(c Chain, d groups.Distribution) (*modules.Plan, error) {
-	use := modules.Use{Scope: modules.ForGroup, OneMDT: o.OneMDT, Again: againOf(d)}
+	return o.plan(c, modules.Use{Scope: modules.ForGroup, OneMDT: o.OneMDT, Again: againOf(d)})
+}
+
+// PlanEverybody checks a chain for everybody, and compiles it; nil if it is empty.
+func (o Options) PlanEverybody(c Chain) (*modules.Plan, error) {
+	plan, err := o.plan(c, modules.Use{Scope: modules.ForAll, OneMDT: o.OneMDT})
+	if err != nil || plan.Empty() {
+		return nil, err
+	}
+	return plan, nil
+}
+
+func (o Options) plan(c Chain, use modules.Use) (*modules.Plan, error) {
 	if c.Consumers != "" {
 		var err error
 		if use.Consumers, err = modules.ParseConsumers(c.Consumers); err != nil {
@@ -223,8 +235,8 @@ func (t *transformer) derive(out modules.Batch) (list []*core.Batch) {
 	from := out.From
 	seal := func(to uint64, end int) {
 		b := &core.Batch{MDT: t.o.MDT, Epoch: t.o.Epoch, From: from, To: to, Records: rest[start:end:end], Count: count}
-		if count > 0 && last < to { // who acknowledges the last record acknowledges all of it
-			b.Holes = []core.Range{{From: last, To: to}}
+		if count > 0 {
+			b.Last = last // who acknowledges it acknowledges all of the batch
 		}
 		if t.slots {
 			b = ingest.WithSlots(b)

@@ -282,7 +282,9 @@ func (x *Listener) show(w *watched, k *link, b *published) (Shown, bool) {
 			w.since = 0
 		}
 	}
-	s.Last = b.Newest.Index
+	if s.Count > 0 {
+		s.Last = b.LastRecord()
+	}
 	if x.sight != (sight{}) && s.Count > 0 {
 		x.see(w, b, &s)
 	}

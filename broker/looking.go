@@ -60,9 +60,13 @@ func (l *loop) checkHole(o core.CheckHole) {
 	w := l.mdts[o.MDT]
 	opts := l.readOptions(o.MDT, o.Epoch)
 	l.look(w, func(ctx context.Context) func() {
+		opts, done := l.b.withModules(opts, l.everybody, o.Hole.From)
+		defer done()
 		found, err := ingest.CheckHole(ctx, w.Source.Open, opts, o.Hole)
 		checked := core.HoleChecked{MDT: o.MDT, Epoch: o.Epoch, Hole: o.Hole, Found: found, Late: ingest.LateRecords(found), Err: err}
+		stats := statsOf(opts.Modules)
 		return func() {
+			l.count(o.MDT, stats)
 			l.core.Step(checked)
 			if err != nil {
 				l.recognise(w, time.Now())
@@ -95,7 +99,8 @@ const fetchedBefore = 8192
 func (l *loop) hear(w *mdtWork, b *core.Batch, now time.Time) {
 	quiet := now.Sub(w.heard) >= silence
 	w.heard = now
-	if !quiet && w.doubt == nil || b.Count == 0 {
+	shown := b.Shown() // what modules drop tells as much of the MDT as what they keep
+	if !quiet && w.doubt == nil || shown == 0 {
 		return
 	}
 	known := l.core.Known(w.id)
@@ -113,7 +118,7 @@ func (l *loop) hear(w *mdtWork, b *core.Batch, now time.Time) {
 	first := d.count == 0
 	d.heard = append(d.heard, b)
 	l.lend(b)
-	if d.count += b.Count; first || d.count >= fetchedBefore {
+	if d.count += shown; first || d.count >= fetchedBefore {
 		l.recognise(w, now)
 	}
 }
@@ -127,7 +132,7 @@ func (l *loop) known(w *mdtWork) core.MDTState {
 	if w.unsure() && w.doubt.epoch == known.Epoch {
 		known.Recent = slices.Clone(w.doubt.known)
 		for _, b := range w.doubt.heard {
-			known.Recent = append(known.Recent, ingest.RecordIDs(b.Records)...)
+			known.Recent = append(known.Recent, ingest.RecordIDs(b)...)
 		}
 	}
 	return known

@@ -51,6 +51,7 @@ type loop struct {
 	mayCreate    bool // a join may make a group
 	watch        watch
 	past         listenerCounts           // of listeners that are gone
+	everybody    *modules.Plan            // what all records pass before anybody is given them; nil for nothing
 	lent         map[*core.Batch]struct{} // whose memory is not ours alone: see spare.go
 }
 
@@ -81,6 +82,10 @@ func newLoop(b *Broker) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
+	everybody, err := b.opts.PlanEverybody(b.opts.Everybody)
+	if err != nil {
+		return nil, fmt.Errorf("what all records pass: %w", err)
+	}
 	l := &loop{
 		b:         b,
 		core:      core.New(b.opts.Limits, st, time.Now()),
@@ -99,6 +104,7 @@ func newLoop(b *Broker) (*loop, error) {
 		mayCreate: b.opts.CreateGroups,
 		watch:     newWatch(),
 		lent:      make(map[*core.Batch]struct{}),
+		everybody: everybody,
 	}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.started.Go(l.writeToDisk)

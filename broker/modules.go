@@ -29,23 +29,29 @@ func (l *loop) moduleStatus(g core.GroupSnapshot, now time.Time) (list []wire.Mo
 			stats = namesOf(chainOf(core.GroupState{Filter: g.Filter, Modules: g.Modules}))
 		}
 		for _, s := range stats {
-			x := wire.ModuleStatus{
-				Group: g.Name, MDT: l.mdts[m.MDT].Name, Position: s.Module, Module: s.Name, In: s.In, Kept: s.Kept, Changed: s.Changed,
-				Dropped: []wire.RuleCount{}, State: state, Error: m.Chain.Error,
-			}
-			for _, d := range s.Dropped {
-				x.Dropped = append(x.Dropped, wire.RuleCount(d))
-			}
+			x := moduleOf(g.Name, l.mdts[m.MDT].Name, state, m.Chain.Error, s)
 			if state == "running" && s.Held.Records > 0 {
 				x.Held, x.Bytes, x.Oldest, x.Age = s.Held.Records, s.Held.Bytes, s.Held.Oldest, now.Sub(s.Held.Since)
-			}
-			if state == "running" && s.Health != nil {
-				x.State, x.Error = "disabled", s.Health.Error()
 			}
 			list = append(list, x)
 		}
 	}
 	return list
+}
+
+// moduleOf tells what a module did that is in a state.
+func moduleOf(group, mdt, state, failure string, s modules.Stats) wire.ModuleStatus {
+	x := wire.ModuleStatus{
+		Group: group, MDT: mdt, Position: s.Module, Module: s.Name, In: s.In, Kept: s.Kept, Changed: s.Changed,
+		Dropped: []wire.RuleCount{}, State: state, Error: failure,
+	}
+	if state == "running" && s.Health != nil {
+		x.State, x.Error = "disabled", s.Health.Error()
+	}
+	for _, d := range s.Dropped {
+		x.Dropped = append(x.Dropped, wire.RuleCount(d))
+	}
+	return x
 }
 
 // forgetTallies has the modules of a group counted anew: it ends, or gets others.

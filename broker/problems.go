@@ -71,6 +71,7 @@ func (l *loop) problems(snap core.Snapshot, s wire.Status, now time.Time) []wire
 		r.heldBy[m.MDT] = m.HeldBy
 		r.ofReading(s.MDTs[i].MDT, m)
 		r.ofClearing(s.MDTs[i].MDT, m)
+		r.ofEverybody(s.MDTs[i].MDT, m)
 	}
 	for i, g := range snap.Groups {
 		r.ofGroup(g, s.Groups[i])
@@ -256,6 +257,19 @@ func (r *risks) ofChains(g core.GroupSnapshot) {
 					r.add(wire.ModuleDisabled, g.Name, time.Time{}, "mend the module, then start lcapd anew, or have the group get it again: lcapcli groups set "+g.Name, "the module %s lets every record of %s pass: %v", x.Name, name, x.Health)
 				}
 			}
+		}
+	}
+}
+
+// ofEverybody tells of modules for everybody that do not do their work; those that end the
+// reading have it stopped.
+func (r *risks) ofEverybody(name string, m core.MDTSnapshot) {
+	if r.everybody == nil {
+		return
+	}
+	for _, x := range r.everybodyStats(m.MDT) {
+		if x.Health != nil {
+			r.add(wire.ModuleDisabled, name, time.Time{}, "mend the module, then start lcapd anew", "the module %s, which is for everybody, lets every record pass: %v", x.Name, x.Health)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/ingest"
+	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/modules"
 )
 
 // reading is one reading of an MDT, as the loop knows it. The goroutine that reads
@@ -14,13 +16,15 @@ import (
 type reading struct {
 	stop   context.CancelFunc
 	grants chan int64 // what it may deliver besides; the loop sends
+	mdt    groups.MDT
+	stats  []modules.Stats // what its modules for everybody told last
 }
 
 // openReader starts a reading.
 func (l *loop) openReader(o core.OpenReader) {
 	ctx, stop := context.WithCancel(l.ctx)
 	// At most one grant is not yet used up when the next comes; one more leaves room.
-	r := &reading{stop: stop, grants: make(chan int64, 2)}
+	r := &reading{stop: stop, grants: make(chan int64, 2), mdt: o.MDT}
 	l.readings[o.Reader] = r
 	source := l.mdts[o.MDT].Source
 	opts := l.readOptions(o.MDT, o.Epoch)
@@ -28,13 +32,18 @@ func (l *loop) openReader(o core.OpenReader) {
 	if o.Until == 0 {
 		l.mdts[o.MDT].shown = o.From // listeners are shown what follows, read before or not
 	}
-	l.started.Go(func() { l.b.read(ctx, o, source, opts, r.grants) })
+	l.started.Go(func() {
+		opts, done := l.b.withModules(opts, l.everybody, o.From)
+		defer done()
+		l.b.read(ctx, o, source, opts, r.grants)
+	})
 }
 
 func (l *loop) closeReader(id core.ReaderID) {
 	if r := l.readings[id]; r != nil {
 		r.stop()
 		delete(l.readings, id)
+		l.count(r.mdt, r.stats)
 	}
 }
 
@@ -54,17 +63,19 @@ func (b *Broker) read(ctx context.Context, o core.OpenReader, source Source, opt
 				}
 			}
 			granted -= batch.Weight()
-			return b.send(ctx, core.BatchRead{Reader: o.Reader, Batch: batch})
+			return b.deliverRead(ctx, core.BatchRead{Reader: o.Reader, Batch: batch}, opts.Modules)
 		})
 	}
 	if ctx.Err() != nil || errors.Is(err, ErrStopped) || errors.Is(err, errReset) {
 		return // nobody wants to know
 	}
 	var bad *ingest.Stop
+	var failed *ingest.ModulesError
+	errors.As(err, &failed)
 	if errors.As(err, &bad) {
 		b.opts.Log.Error().Str("mdt", b.opts.MDTs[o.MDT].Name).Err(err).Msg("these bytes are no changelog records; reading has stopped\n" + bad.Dump())
 	}
-	_ = b.send(ctx, core.ReaderEnded{Reader: o.Reader, Err: err, Stopped: bad != nil})
+	_ = b.send(ctx, core.ReaderEnded{Reader: o.Reader, Err: err, Stopped: bad != nil || failed != nil})
 }
 
 // errReset ends a reading of an MDT that is not the one it was: there will be another.

@@ -31,6 +31,7 @@ func (l *loop) status(now time.Time) wire.Status {
 	for _, m := range snap.MDTs {
 		s.MDTs = append(s.MDTs, l.mdtStatus(m))
 	}
+	s.Modules = append(s.Modules, l.everybodyStatus(snap)...)
 	for _, g := range snap.Groups {
 		s.Groups = append(s.Groups, l.groupStatus(g, snap.MDTs, now))
 		s.Modules = append(s.Modules, l.moduleStatus(g, now)...)

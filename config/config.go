@@ -29,6 +29,8 @@ type Config struct {
 	Upstream []Upstream
 	// OneMDT says that each file system has one MDT and does not get another.
 	OneMDT bool
+	// Everybody is what records pass before any group or listener is given them.
+	Everybody Passing
 	// Groups exist from the start, by different names.
 	Groups []Group
 	// Limits keep one peer from costing the others too much.
@@ -38,6 +40,15 @@ type Config struct {
 	Lease, Heartbeat time.Duration
 	// Shutdown is how long an ending daemon waits for its peers and readers.
 	Shutdown time.Duration
+}
+
+// Passing is what records pass. It is not checked by this package whether the filter and the
+// modules are there.
+type Passing struct {
+	// Filter is an expression that records must match, Modules a list of modules behind it as
+	// text, Consumers what whoever gets the records needs. Empty for none, and for every record.
+	Filter, Modules string
+	Consumers       Consumers
 }
 
 // MinMemory is the least Memory, in bytes: a daemon with some MDTs needs room for

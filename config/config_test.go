@@ -69,6 +69,7 @@ var full = &config.Config{
 		{MDT: "home-MDT0000", Driver: config.DriverWatch, Path: "/home"},
 		{MDT: "test-MDT0000", Driver: config.DriverWorkload, Rate: 1000, Seed: 42, Records: 5000},
 	},
+	Everybody: config.Passing{Filter: "uid != 0", Modules: `[{"project":{"fields":["rename"]}}]`, Consumers: config.NeedChanges},
 	Groups: []config.Group{
 		{Name: "robinhood", Distribution: config.ByMDT, Start: config.Latest, Abandoned: config.WarnAbandoned,
 			Filter: "uid >= 1000", Modules: `["cancel",{"coalesce":{"age":"2s"}}]`, Consumers: config.NeedState},
@@ -213,7 +214,8 @@ func TestDiff(t *testing.T) {
 	ch := config.Diff(config.Default(), full)
 	live := []string{"create_groups", "log.level"}
 	fixed := []string{
-		"listen", "http", "profile", "state", "memory", "clear_without_groups", "unknown_extra", "device_dir", "log.format", "upstream", "one_mdt", "groups",
+		"listen", "http", "profile", "state", "memory", "clear_without_groups", "unknown_extra", "device_dir", "log.format", "upstream", "one_mdt",
+		"ingest.filter", "ingest.modules", "ingest.consumers", "groups",
 		"limits.connections", "limits.per_address", "limits.frame", "limits.in_flight", "lease", "heartbeat", "shutdown",
 	}
 	if !slices.Equal(ch.Live, live) || !slices.Equal(ch.Fixed, fixed) {

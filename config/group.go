@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -99,10 +100,13 @@ var groupSettings = []setting[Group]{
 	{key: "max_backlog", doc: "a group that has not acknowledged more indexes of an MDT is abandoned; 0 for any number", field: of(func(g *Group) *uint64 { return &g.MaxBacklog }, integer[uint64](0, math.MaxInt64))},
 	{key: "max_idle", doc: "a group that acknowledges nothing for so long, while something waits, is abandoned; 0 for never", field: of(func(g *Group) *time.Duration { return &g.MaxIdle }, duration(minMaxIdle, maxMaxIdle, true))},
 	{key: "abandoned", doc: "warn (the default), or expire: an abandoned group gives up its hold on the clear, and its members are told what they missed", field: of(func(g *Group) *Abandoned { return &g.Abandoned }, oneOf(WarnAbandoned, ExpireAbandoned))},
-	{key: "filter", doc: "an expression that the records must match", field: of(func(g *Group) *string { return &g.Filter }, text(2048, "an expression such as uid >= 1000"))},
+	{key: "filter", doc: "an expression that the records must match", field: of(func(g *Group) *string { return &g.Filter }, expression)},
 	{key: "modules", doc: "a list of modules that the records pass behind the filter", field: of(func(g *Group) *string { return &g.Modules }, modules)},
 	{key: "consumers", doc: "what its consumers need: every-record (the default), changes or state; modules that drop records ask for it", field: of(func(g *Group) *Consumers { return &g.Consumers }, oneOf(NeedEveryRecord, NeedChanges, NeedState))},
 }
+
+// expression takes a filter. What it says is not for this package to judge.
+var expression = text(2048, "an expression such as uid >= 1000")
 
 // modules takes a list of modules, or its text, and returns a text. What the modules are
 // is not for this package to judge.
@@ -112,8 +116,14 @@ func modules(s spot, v any) (string, bool) {
 	case nil:
 		return "", true
 	case string:
+		if strings.TrimSpace(list) == "[]" {
+			return "", true
+		}
 		return list, true
 	case []any:
+		if len(list) == 0 {
+			return "", true
+		}
 		b, err := json.Marshal(list)
 		if err == nil {
 			return string(b), true

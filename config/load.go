@@ -64,7 +64,11 @@ func Default() *Config {
 	c := new(Config)
 	var problems []Problem
 	for _, set := range settings {
-		if set.text != "" && !set.field.set(spot{problems: &problems, file: "default", key: set.key}, c, set.text) {
+		value := set.text
+		if value == `""` { // as the file writes it
+			value = ""
+		}
+		if set.text != "" && !set.field.set(spot{problems: &problems, file: "default", key: set.key}, c, value) {
 			panic(problems[0].String())
 		}
 	}

@@ -50,6 +50,15 @@ The MDTs to read.`},
 	{key: "one_mdt", text: "false", field: of(func(c *Config) *bool { return &c.OneMDT }, boolean), doc: `
 Whether each file system here has one MDT and does not get another. Only then the
 module cancel drops directories that lived shortly: see docs/modules.md.`},
+	{key: "ingest.filter", text: `""`, field: of(func(c *Config) *string { return &c.Everybody.Filter }, expression), doc: `
+An expression that records must match to be given to anybody, groups and listeners: see
+docs/modules.md. The others count as acknowledged, and are gone for good.`},
+	{key: "ingest.modules", text: "[]", field: of(func(c *Config) *string { return &c.Everybody.Modules }, modules), doc: `
+A list of modules behind it, such as [{project: {fields: [rename, jobid]}}]. Only those
+that decide about each record by itself: filter, project, wasm.`},
+	{key: "ingest.consumers", text: "every-record", field: of(func(c *Config) *Consumers { return &c.Everybody.Consumers }, oneOf(NeedEveryRecord, NeedChanges, NeedState)), doc: `
+The most that any group or listener needs: every-record, changes or state. The module
+wasm asks for it.`},
 	{key: "groups", example: `
 - {name: robinhood, distribution: mdt, start: earliest}
 - {name: audit, mdts: [lustre-MDT0000], in_flight: 16MiB, ack_timeout: 5m, max_deliveries: 10}
@@ -73,7 +82,7 @@ How long an ending daemon waits for its peers.`},
 }
 
 // sections are the mappings whose keys stand in settings with a dot.
-var sections = []string{"log", "limits"}
+var sections = []string{"log", "ingest", "limits"}
 
 // sameGroups tells whether two lists say the same of the same groups.
 func sameGroups(a, b []Group) bool {

@@ -29,9 +29,6 @@ func Cancel() Kind {
 		Parse: func(o *Options, use Use) (Factory, error) {
 			b := o.bounds()
 			refresh := o.OneOf("parent", "refresh", "drop") == "refresh"
-			if use.Scope == ForAll {
-				return nil, unsafeFor("whether an object was seen differs from group to group; give cancel to the groups that want it")
-			}
 			switch {
 			case use.Again == AgainAlone:
 				return nil, unsafeFor("with the distribution round-robin a birth that comes again may come without the death that was dropped with it; make a group with the distribution mdt")

@@ -17,8 +17,6 @@ func Reorder() Kind {
 			b := o.bounds()
 			var err error
 			switch {
-			case use.Scope == ForAll:
-				err = unsafeFor("everybody would get records out of order; give reorder to the groups that want it")
 			case use.Consumers == EveryRecord:
 				err = unsafeFor("the consumers need every record, and its place; state consumers: changes, or consumers: state, if that is not so")
 			case !use.Whole:

@@ -42,7 +42,7 @@ type Scope int
 const (
 	ForGroup     Scope = iota // one persistent group
 	ForListeners              // listeners, to whom nothing is owed
-	ForAll                    // everybody: before batches are sealed
+	ForAll                    // everybody: as batches are sealed
 )
 
 // String returns who it is.
@@ -111,8 +111,12 @@ func (u Use) most() int {
 	return MaxModules
 }
 
-// mayRun refuses, for a chain from a connection, a module that costs more than its time.
+// mayRun refuses, for a chain from a connection, a module that costs more than its time; and for
+// everybody one that does not decide about each record by itself.
 func (u Use) mayRun(k Kind) error {
+	if u.Scope == ForAll && (k.Holds || k.Permutes || k.UsesCeiling) {
+		return unsafeFor("it holds records back: what is for everybody must not wait for a window, and must come out the same whenever a range is read; groups may have it in their own modules")
+	}
 	if u.Connection && k.Holds {
 		return unsafeFor("it holds records back, in memory that whoever connects would take; a group's chain may have it, or hold them on your side")
 	}

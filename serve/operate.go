@@ -80,6 +80,9 @@ func (x *session) look(m *wire.Request) (any, error) {
 	case wire.OpStatus:
 		return s, nil
 	}
+	if m.Op == wire.OpModules && m.Group == wire.Everybody {
+		return modulesOf(s, m.Group), nil
+	}
 	i := slices.IndexFunc(s.Groups, func(g wire.GroupStatus) bool { return g.Group == m.Group })
 	if i < 0 && m.Group != "" || i < 0 && m.Op == wire.OpGroup {
 		return nil, fmt.Errorf("%w %q", core.ErrUnknownGroup, m.Group)
@@ -88,7 +91,7 @@ func (x *session) look(m *wire.Request) (any, error) {
 		return s.Groups[i], nil
 	}
 	if m.Op == wire.OpModules {
-		return slices.DeleteFunc(s.Modules, func(x wire.ModuleStatus) bool { return m.Group != "" && x.Group != m.Group }), nil
+		return modulesOf(s, m.Group), nil
 	}
 	members := []wire.MemberStatus{}
 	for _, g := range s.Groups {
@@ -97,6 +100,11 @@ func (x *session) look(m *wire.Request) (any, error) {
 		}
 	}
 	return members, nil
+}
+
+// modulesOf returns the modules of a group; of all without one.
+func modulesOf(s wire.Status, group string) []wire.ModuleStatus {
+	return slices.DeleteFunc(s.Modules, func(x wire.ModuleStatus) bool { return group != "" && x.Group != group })
 }
 
 // change does what changes something.

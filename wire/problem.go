@@ -9,7 +9,7 @@ const (
 	MDTUnreachable   ProblemKind = "mdt-unreachable"   // it cannot be read, at present
 	DeviceMissing    ProblemKind = "device-missing"    // its device is not there
 	DevicePermission ProblemKind = "device-permission" // its device may not be opened
-	MDTStopped       ProblemKind = "mdt-stopped"       // what it shows are no records
+	MDTStopped       ProblemKind = "mdt-stopped"       // what it shows are no records, or the modules for everybody fail
 	ReadingBehind    ProblemKind = "reading-behind"    // it has more than was read, for some time
 	UserDeregistered ProblemKind = "user-deregistered" // a clear was refused: no such changelog user
 	ClearRefused     ProblemKind = "clear-refused"     // a clear was refused for another reason
@@ -19,7 +19,7 @@ const (
 	CatchUpRunning   ProblemKind = "catch-up-running"  // groups behind the window are served by readings of their own
 	NewEpoch         ProblemKind = "new-epoch"         // it counts its indexes anew, in the last hour
 
-	// About a group.
+	// About a group; the last one about an MDT, too.
 	MemberStuck     ProblemKind = "member-stuck"         // a member acknowledges nothing of what it has
 	GroupWithout    ProblemKind = "group-without-member" // records wait, and nobody is there
 	GroupHoldsClear ProblemKind = "group-holds-clear"    // it acknowledges nothing, and the clear waits for it
@@ -48,7 +48,7 @@ var ProblemKinds = struct {
 	Whole      map[ProblemKind]string
 }{
 	MDT: []ProblemKind{MDTUnreachable, DeviceMissing, DevicePermission, MDTStopped, ReadingBehind, UserDeregistered, ClearRefused,
-		ClearFailing, HolePending, LateRecords, CatchUpRunning, NewEpoch},
+		ClearFailing, HolePending, LateRecords, CatchUpRunning, NewEpoch, ModuleDisabled},
 	Group: []ProblemKind{MemberStuck, GroupWithout, GroupHoldsClear, MDTUnserved, GroupPaused, RecordsPoisoned, RecordsLost,
 		GroupAbandoned, GroupExpired, ChainFailing, ModuleDisabled},
 	Whole: map[ProblemKind]string{NoGroups: "groups", MemoryFull: "memory", WritersPinning: "memory",

@@ -2,6 +2,10 @@ package wire
 
 import "time"
 
+// Everybody stands for the name of a group where modules are told that all records pass before
+// anybody is given them. No group has such a name.
+const Everybody = "*"
+
 // What replies to operators' requests hold, as JSON. The names are stable: scripts use
 // them. Indexes are those of the changelog, times are RFC 3339, durations nanoseconds.
 type (
@@ -17,7 +21,7 @@ type (
 		MDTs      []MDTStatus      `json:"mdts"`
 		Groups    []GroupStatus    `json:"groups"`
 		Listeners []ListenerStatus `json:"listeners"`
-		// Modules are those of all groups, by group, MDT and place in the chain.
+		// Modules are those for everybody and those of all groups, by group, MDT and place in the chain.
 		Modules []ModuleStatus `json:"modules"`
 		// ListenerGaps is how many gaps listeners were told, since the start.
 		ListenerGaps uint64 `json:"listener_gaps"`
@@ -100,7 +104,7 @@ type (
 		Modules   string `json:"modules,omitempty"`
 		Consumers string `json:"consumers,omitempty"`
 	}
-	// ModuleStatus is a module of a group in an MDT. OpModules answers with a list of these. The counters
+	// ModuleStatus is a module of a group in an MDT, or for [Everybody]. OpModules answers with a list of these. The counters
 	// are those since the start, and count records again that were read again.
 	ModuleStatus struct {
 		Group    string        `json:"group"`

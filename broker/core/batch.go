@@ -15,22 +15,28 @@ type Batch struct {
 	MDT   groups.MDT
 	Epoch Epoch
 	// From and To are the range (From, To] that the batch covers: every index in
-	// it was looked at, and what the MDT showed is in Records.
+	// it was looked at, and what the MDT showed is in Records, but for what modules dropped.
 	From, To uint64
 	// Records are packed, in ascending order of their indexes. There may be none. What the
 	// slice has room for besides belongs to nobody.
 	Records []byte
 	Count   int
-	// Newest is the last record; zero if there is none.
+	// Last is the index of the last record where modules have dropped some. Else it is 0: what
+	// the last one is follows from To and Holes.
+	Last uint64
+	// Newest is the last record that the MDT showed; zero if there is none.
 	Newest RecordID
+	// Hidden are the records that the MDT showed and that modules dropped, or made others of, by
+	// index: the MDT is recognised by all that it shows. Only the live reading tells them.
+	Hidden []RecordID
 	// AtEnd tells that the MDT had nothing more when the batch was sealed.
 	AtEnd bool
 	// Slots are the home slots of the records and, for those in Pairs, the other one.
 	Slots *groups.Slots
 	// Pairs are the records with two keys, by index.
 	Pairs []groups.Pair
-	// Holes are the ranges within (From, To] that have no record, by index. An MDT has
-	// few: failed operations leave some (ABI 10.8).
+	// Holes are the ranges within (From, To] of which the MDT showed no record, by index. An MDT
+	// has few: failed operations leave some (ABI 10.8).
 	Holes []Range
 }
 
@@ -46,8 +52,20 @@ type RecordID struct {
 // Range is (From, To].
 type Range struct{ From, To uint64 }
 
-// lastRecord returns the index of the last record; From if there is none.
-func (b *Batch) lastRecord() uint64 {
+// Shown returns how many records the MDT showed in the range, whatever modules have left of them.
+func (b *Batch) Shown() int {
+	indexes := b.To - b.From
+	for _, h := range b.Holes {
+		indexes -= h.To - h.From
+	}
+	return int(indexes)
+}
+
+// LastRecord returns the index of the last record of a batch that has some.
+func (b *Batch) LastRecord() uint64 {
+	if b.Last != 0 {
+		return b.Last
+	}
 	if n := len(b.Holes); n > 0 && b.Holes[n-1].To == b.To {
 		return b.Holes[n-1].From
 	}
@@ -62,5 +80,6 @@ func (b *Batch) Bytes() int64 { return int64(len(b.Records)) }
 func (b *Batch) Weight() int64 {
 	const around = 640 // the struct and the set of slots
 	const pair = 16    // of a barrier, or of a hole
-	return int64(cap(b.Records)) + around + pair*int64(len(b.Pairs)+len(b.Holes))
+	const id = 40      // of a record that is hidden
+	return int64(cap(b.Records)) + around + pair*int64(len(b.Pairs)+len(b.Holes)) + id*int64(cap(b.Hidden))
 }

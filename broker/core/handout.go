@@ -131,7 +131,7 @@ func (c *Core) deliver(t *track, d groups.Delivery, b *Batch) {
 	c.pin(p, b)
 	out := Deliver{Delivery: d, Epoch: b.Epoch, Batch: b, Repacked: p.repack, MaybeRedelivered: d.From < t.before}
 	if out.Whole() {
-		t.group.Measured(d, b.Bytes(), b.lastRecord(), c.now)
+		t.group.Measured(d, b.Bytes(), b.LastRecord(), c.now)
 	}
 	c.emit(out)
 }

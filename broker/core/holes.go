@@ -73,10 +73,11 @@ func (ev HoleChecked) apply(c *Core) {
 	}
 }
 
-// remaining are the holes that are left when records were found in one: they are
-// looked at once more, as the MDT is not as quiet there as it seemed.
+// remaining are the holes that are left when records were found in one, and be it that
+// modules have dropped them: they are looked at once more, as the MDT is not as quiet there
+// as it seemed.
 func (c *Core) remaining(ev HoleChecked) (holes []hole) {
-	if len(ev.Late) == 0 {
+	if len(ev.Found) == 0 {
 		return nil
 	}
 	end := ev.Hole.From

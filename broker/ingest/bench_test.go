@@ -84,7 +84,7 @@ func BenchmarkSealerIdle(b *testing.B) {
 		if _, err := add(s, one); err != nil {
 			b.Fatal(err)
 		}
-		window[n%uint64(len(window))] = s.Seal()
+		window[n%uint64(len(window))], _ = s.Seal()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/ingest"
 	"github.com/lcapd/lcapd/changelog"
 )
@@ -41,11 +42,24 @@ func FuzzSealer(f *testing.F) {
 		}
 		batches, err := seal(o, append(pieces, data[from:])...)
 		checkBatches(t, o, batches, good)
+		checkFuzzPassed(t, o, batches, good, append(pieces, data[from:]))
 		if n := len(batches); reached && first <= until && (n == 0 || batches[n-1].To != until) {
 			t.Fatalf("the last batch does not end at %d", until)
 		}
 		checkSameStop(t, err, scan, reached, data)
 	})
+}
+
+// checkFuzzPassed checks that modules leave of the same pieces what they leave of all of the
+// records at once.
+func checkFuzzPassed(t *testing.T, o ingest.Options, raw []*core.Batch, good []byte, pieces [][]byte) {
+	t.Helper()
+	plan := planFor(t, `[{filter: {where: 'index in [1, 3, 7] or uid >= 100 or type in ["RENME", "UNLNK"]'}}, {project: {fields: [rename]}}]`)
+	got, err := seal(through(o, plan), pieces...)
+	if _, failed := errors.AsType[*ingest.ModulesError](err); failed {
+		t.Fatal(err)
+	}
+	checkPassed(t, o, raw, got, whole(t, plan, good))
 }
 
 // checkSameStop compares the error of a Sealer with that of a Scanner over the same

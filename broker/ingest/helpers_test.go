@@ -174,10 +174,11 @@ func seal(o ingest.Options, pieces ...[]byte) ([]*core.Batch, error) {
 			return all, err
 		}
 	}
-	if b := s.Seal(); b != nil {
+	b, err := s.Seal()
+	if b != nil {
 		all = append(all, b)
 	}
-	return all, nil
+	return all, err
 }
 
 // add has a sealer take what one or several reads gave, as many whole records at a time

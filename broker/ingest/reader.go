@@ -6,6 +6,7 @@ import (
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/modules"
 )
 
 // Reader reads one MDT's stream from an index on. It has one owner.
@@ -53,6 +54,10 @@ type Options struct {
 	// fid need. It costs a tenth of the sealing, and 512 bytes a batch; to add them
 	// later, by [WithSlots], costs four times as much.
 	Slots bool
+	// Modules is a chain that the records of each batch pass as it is sealed, before anybody is
+	// given them; nil for none. It decides about each record by itself ([modules.Plan.Pure]),
+	// and begins behind Start - 1. Who made it closes it after the reading.
+	Modules *modules.Chain
 	// AssumeEmpty takes unknown extra flags to add no bytes to a record, instead of
 	// stopping at them. A newer server may prove that wrong.
 	AssumeEmpty bool

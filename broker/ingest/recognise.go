@@ -16,12 +16,20 @@ func identify(r changelog.Record) core.RecordID {
 	return core.RecordID{Index: r.Index(), Time: r.Time(), Type: r.Type(), Target: r.Target()}
 }
 
-// RecordIDs lists what some records are recognised by.
-func RecordIDs(packed []byte) (list []core.RecordID) {
-	for scan := changelog.NewScanner(packed); scan.Scan(); {
+// RecordIDs lists what the records are recognised by that an MDT showed in a batch of the live
+// reading, whatever modules have made of them.
+func RecordIDs(b *core.Batch) (list []core.RecordID) {
+	hidden := b.Hidden
+	for scan := changelog.NewScanner(b.Records); scan.Scan(); {
+		for len(hidden) > 0 && hidden[0].Index < scan.Last {
+			list, hidden = append(list, hidden[0]), hidden[1:]
+		}
+		if len(hidden) > 0 && hidden[0].Index == scan.Last {
+			continue // it was another one
+		}
 		list = append(list, identify(scan.Record()))
 	}
-	return list
+	return append(list, hidden...)
 }
 
 // Finding is what became of an MDT since it was read last.

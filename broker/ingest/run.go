@@ -14,8 +14,8 @@ import (
 //
 //   - nil when everything up to Options.Until was emitted, and never otherwise;
 //   - the cause of the end of ctx; what was read and not sealed is dropped;
-//   - a [*Stop] where the stream stops being records, a [*ReadError] when the source
-//     fails; everything before was emitted;
+//   - a [*Stop] where the stream stops being records, a [*ModulesError] when modules
+//     fail, a [*ReadError] when the source does; everything before was emitted;
 //   - what emit returned.
 //
 // It reads as long as there is something, and seals when a batch is full or when
@@ -35,7 +35,7 @@ func Run(ctx context.Context, r Reader, o Options, emit Emit) (err error) {
 		}
 		n, readErr := r.Read(s.Room())
 		idle := readErr != nil || n == 0
-		if err := s.pass(ctx, n, idle, emit); err != nil {
+		if err := s.emit(ctx, n, idle, emit); err != nil {
 			return err
 		}
 		if readErr != nil && !errors.Is(readErr, io.EOF) {
@@ -57,17 +57,18 @@ func Run(ctx context.Context, r Reader, o Options, emit Emit) (err error) {
 	return nil
 }
 
-// pass emits what is sealed once n bytes were added, and if the source is idle all
+// emit emits what is sealed once n bytes were added, and if the source is idle all
 // the rest.
-func (s *Sealer) pass(ctx context.Context, n int, idle bool, emit Emit) error {
+func (s *Sealer) emit(ctx context.Context, n int, idle bool, emit Emit) error {
 	sealed, stop := s.Add(n)
-	if idle {
-		if b := s.Seal(); b != nil {
+	if idle && stop == nil {
+		var b *core.Batch
+		if b, stop = s.Seal(); b != nil {
 			sealed = append(sealed, b)
 		}
-		if n := len(sealed); n > 0 {
-			sealed[n-1].AtEnd = true
-		}
+	}
+	if n := len(sealed); idle && stop == nil && n > 0 {
+		sealed[n-1].AtEnd = true
 	}
 	for _, b := range sealed {
 		if err := emit(ctx, b); err != nil {
@@ -108,7 +109,7 @@ var errEnough = errors.New("enough")
 // see them any more. It returns nil if the hole is empty. Else the batches, with
 // what was found and with the holes that remain, cover it from its start to its end;
 // or, if that would be more than 8 batches, to where the last one ends, and the
-// caller checks the rest.
+// caller checks the rest. What modules have dropped is found, too.
 //
 // Only a record behind the hole proves that a reading came past it. There was one when
 // the hole was found: [ErrEnd] says that the MDT shows none any more. An error says
@@ -119,7 +120,7 @@ func CheckHole(ctx context.Context, open Opener, o Options, hole core.Range) ([]
 	found := false
 	err := RunFrom(ctx, open, o, func(_ context.Context, b *core.Batch) error {
 		late = append(late, b)
-		found = found || b.Count > 0
+		found = found || b.Shown() > 0
 		if len(late) == lateBatches && b.To < hole.To {
 			return errEnough
 		}

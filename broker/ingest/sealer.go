@@ -26,6 +26,7 @@ type Sealer struct {
 	page   []byte        // their bytes, and room for more; nil when a batch has taken it
 	holes  []core.Range
 	keys   keys
+	keyed  bool // keys are gathered as records are taken: modules leave all of them
 	done   bool
 	err    error
 }
@@ -33,7 +34,7 @@ type Sealer struct {
 // NewSealer returns a Sealer that has seen nothing yet.
 func NewSealer(o Options) *Sealer {
 	o = o.withDefaults()
-	return &Sealer{o: o, to: o.Start - 1, last: o.Start - 1, done: o.Until != 0 && o.Start > o.Until}
+	return &Sealer{o: o, to: o.Start - 1, last: o.Start - 1, keyed: o.Slots && o.Modules == nil, done: o.Until != 0 && o.Start > o.Until}
 }
 
 // Done tells whether everything up to Options.Until was sealed.
@@ -58,7 +59,8 @@ func (s *Sealer) Room() []byte {
 //
 // Where the bytes stop being the records that may come next, everything before is
 // sealed and returned, together with a [*Stop], which stays. What lies beyond
-// Options.Until is not looked at.
+// Options.Until is not looked at. Modules that fail end it likewise, with a
+// [*ModulesError], at the start of the batch that they failed at.
 func (s *Sealer) Add(n int) ([]*core.Batch, error) {
 	if s.done || s.err != nil {
 		return nil, s.err
@@ -70,7 +72,7 @@ func (s *Sealer) Add(n int) ([]*core.Batch, error) {
 	var sealed []*core.Batch
 	from, end := 0, held // page[from:end] was taken since the last seal
 	var newest changelog.Record
-	for !s.done && scan.Scan() {
+	for !s.done && s.err == nil && scan.Scan() {
 		if s.o.Until != 0 && scan.Last >= s.o.Until {
 			s.done = true
 			if scan.Last > s.o.Until {
@@ -80,12 +82,12 @@ func (s *Sealer) Add(n int) ([]*core.Batch, error) {
 		next := held + int(scan.Offset())
 		if s.count > 0 && next-from > s.o.BatchBytes {
 			s.know(newest)
-			sealed = append(sealed, s.seal(page[from:end], s.last))
+			sealed = s.sealTo(sealed, page[from:end], s.last)
 			from = end
 		}
 		newest = scan.Record()
 		s.take(scan.Last)
-		if s.o.Slots {
+		if s.keyed {
 			s.keys.add(newest)
 		}
 		end = next
@@ -93,15 +95,18 @@ func (s *Sealer) Add(n int) ([]*core.Batch, error) {
 	s.know(newest)
 	s.taken += int64(end - held)
 	switch err := scan.Err(); {
+	case s.err != nil:
 	case s.done:
 		sealed = s.finish(sealed, page[from:end])
 	case err != nil:
 		if s.count > 0 {
-			sealed = append(sealed, s.seal(page[from:end], s.last))
+			sealed = s.sealTo(sealed, page[from:end], s.last)
 		}
-		s.err = s.stop(err, page[end:])
+		if s.err == nil {
+			s.err = s.stop(err, page[end:])
+		}
 	case cap(page)-(end-from) < leastRead:
-		sealed = append(sealed, s.seal(page[from:end], s.last))
+		sealed = s.sealTo(sealed, page[from:end], s.last)
 	default:
 		s.keep(page, from, end)
 	}
@@ -137,12 +142,12 @@ func (s *Sealer) take(index uint64) {
 }
 
 // Seal returns the records that were taken and not sealed yet as a batch, or nil if
-// there are none.
-func (s *Sealer) Seal() *core.Batch {
-	if s.count == 0 {
-		return nil
+// there are none. The error is a [*ModulesError].
+func (s *Sealer) Seal() (*core.Batch, error) {
+	if s.count == 0 || s.err != nil {
+		return nil, s.err
 	}
-	return s.seal(s.page, s.last)
+	return s.seal(s.page, s.last), s.err
 }
 
 // finish seals what there is as the last batch, up to Until: it covers the indexes
@@ -151,14 +156,28 @@ func (s *Sealer) finish(sealed []*core.Batch, rest []byte) []*core.Batch {
 	if s.last < s.o.Until {
 		s.holes = append(s.holes, core.Range{From: s.last, To: s.o.Until})
 	}
-	return append(sealed, s.seal(rest, s.o.Until))
+	return s.sealTo(sealed, rest, s.o.Until)
 }
 
-// seal makes a batch up to the index to, of records in the page.
+// sealTo appends the batch that seal makes, if it does.
+func (s *Sealer) sealTo(sealed []*core.Batch, records []byte, to uint64) []*core.Batch {
+	if b := s.seal(records, to); b != nil {
+		sealed = append(sealed, b)
+	}
+	return sealed
+}
+
+// seal makes a batch up to the index to, of records in the page. If modules fail there is
+// none, but s.err.
 func (s *Sealer) seal(records []byte, to uint64) *core.Batch {
 	b := &core.Batch{
 		MDT: s.o.MDT, Epoch: s.o.Epoch, From: s.to, To: to,
-		Records: s.own(records), Count: s.count, Newest: s.newest, Holes: slices.Clip(slices.Clone(s.holes)),
+		Count: s.count, Newest: s.newest, Holes: slices.Clip(slices.Clone(s.holes)),
+	}
+	if s.o.Modules == nil {
+		b.Records = s.own(records)
+	} else if s.err = s.pass(b, records); s.err != nil {
+		return nil
 	}
 	s.to, s.count, s.newest, s.holes = to, 0, core.RecordID{}, s.holes[:0]
 	if s.o.Slots {

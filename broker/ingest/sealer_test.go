@@ -189,15 +189,15 @@ func TestWithSlots(t *testing.T) {
 
 func TestSealEmpty(t *testing.T) {
 	s := ingest.NewSealer(ingest.Options{})
-	if b := s.Seal(); b != nil {
+	if b, _ := s.Seal(); b != nil {
 		t.Errorf("got %s", show(b))
 	}
 	_, err := add(s, recs(1))
 	check(t, err)
-	if b := s.Seal(); b == nil || b.Count != 1 {
+	if b, _ := s.Seal(); b == nil || b.Count != 1 {
 		t.Errorf("got %v", b)
 	}
-	if b := s.Seal(); b != nil {
+	if b, _ := s.Seal(); b != nil {
 		t.Errorf("got %s for the second time", show(b))
 	}
 }
@@ -213,7 +213,7 @@ func TestSealerAllocations(t *testing.T) {
 		if _, err := add(s, one); err != nil {
 			t.Fatal(err)
 		}
-		s.Seal()
+		_, _ = s.Seal()
 	})
 	if allocations > 2 {
 		t.Errorf("%v allocations for a batch, want it and its records", allocations)
@@ -229,7 +229,7 @@ func TestFullPageIsNotCopied(t *testing.T) {
 		page := s.Room()
 		batches, err := add(s, recs(upTo(1, uint64(bytes/66))...))
 		check(t, err)
-		if b := s.Seal(); b != nil {
+		if b, _ := s.Seal(); b != nil {
 			batches = append(batches, b)
 		}
 		b := batches[0]

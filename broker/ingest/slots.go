@@ -24,6 +24,13 @@ func (k *keys) add(r changelog.Record) {
 	}
 }
 
+// addAll notes the keys of packed records.
+func (k *keys) addAll(packed []byte) {
+	for scan := changelog.NewScanner(packed); scan.Scan(); {
+		k.add(scan.Record())
+	}
+}
+
 // moveTo gives what was gathered to b, as copies of the right size, and starts anew.
 func (k *keys) moveTo(b *core.Batch) {
 	slots := k.slots
@@ -39,9 +46,7 @@ func WithSlots(b *core.Batch) *core.Batch {
 		return b
 	}
 	var k keys
-	for scan := changelog.NewScanner(b.Records); scan.Scan(); {
-		k.add(scan.Record())
-	}
+	k.addAll(b.Records)
 	withSlots := *b
 	k.moveTo(&withSlots)
 	return &withSlots

@@ -113,7 +113,7 @@ func TestStopStays(t *testing.T) {
 			t.Fatalf("got %v, %v; want nothing but %v", batches, err, first)
 		}
 	}
-	if b := s.Seal(); b != nil {
+	if b, _ := s.Seal(); b != nil {
 		t.Errorf("got %s", show(b))
 	}
 }

@@ -14,7 +14,8 @@ import (
 )
 
 const modulesHelp = `List the modules of groups: what each was given, kept, dropped by which rule, and what
-it holds back, in each MDT. What was read again counts again.
+it holds back, in each MDT. What was read again counts again. The group * stands for
+everybody: what all records pass before groups and listeners are given them.
 
 STATE is running; resting while no member asks for records; failing when nothing is
 handed out because of it; disabled when a module failed and lets every record pass.`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,6 +45,9 @@ func printStatus(w io.Writer, s wire.Status, now time.Time) error {
 	fmt.Fprintf(w, "lcapd %s, state %s, up %s: %s\n", printable(s.Version), printable(s.Broker), timeText(now.Sub(s.Started)), ready)
 	fmt.Fprintf(w, "memory: %s of %s in batches, %s of that held by writers only, %s for listeners, %s filtered or cut\n",
 		bytesText(m.Batches), bytesText(m.Limit), bytesText(m.Pinned), bytesText(m.Listened), bytesText(m.Views))
+	if text := passing(s.Modules); text != "" {
+		fmt.Fprintf(w, "all records pass: %s (lcapcli modules '*' tells what it drops)\n", text)
+	}
 	for _, p := range s.Problems {
 		since := ""
 		if !p.Since.IsZero() {
@@ -72,4 +76,15 @@ func printStatus(w io.Writer, s wire.Status, now time.Time) error {
 		return err
 	}
 	return nil
+}
+
+// passing names the modules that all records pass before anybody is given them; empty for none.
+func passing(modules []wire.ModuleStatus) string {
+	var names []string
+	for _, m := range modules {
+		if m.Group == wire.Everybody && m.MDT == modules[0].MDT {
+			names = append(names, printable(m.Module))
+		}
+	}
+	return strings.Join(names, ", ")
 }

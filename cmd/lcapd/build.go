@@ -280,7 +280,7 @@ func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
 	return broker.Options{
 		Limits: limits, MDTs: mdts, History: history, Views: views, Own: own, GroupLimits: groupLimits, GroupChains: chains, StuckAfter: cfg.Heartbeat,
 		Groups:  groups.Config{InFlight: cfg.Limits.InFlight, Lease: cfg.Lease},
-		Modules: moduleKinds(), OneMDT: cfg.OneMDT,
+		Modules: moduleKinds(), OneMDT: cfg.OneMDT, Everybody: everybodyOf(cfg),
 		AssumeEmpty:  cfg.UnknownExtra == config.AssumeEmpty,
 		CreateGroups: cfg.CreateGroups, Store: d.store, Log: d.log,
 	}
@@ -366,15 +366,25 @@ func chainOf(g config.Group) broker.Chain {
 	return broker.Chain{Filter: g.Filter, Modules: g.Modules, Consumers: string(g.Consumers)}
 }
 
+// everybodyOf is what all records pass.
+func everybodyOf(cfg *config.Config) broker.Chain {
+	x := cfg.Everybody
+	return broker.Chain{Filter: x.Filter, Modules: x.Modules, Consumers: string(x.Consumers)}
+}
+
 // moduleKinds are the modules that groups may have. What is compiled of WebAssembly is kept
 // until lcapd ends.
 func moduleKinds() []modules.Kind {
 	return append(modules.Builtin(), wasm.Kind(wazero.NewCompilationCache()))
 }
 
-// checkChains looks whether the filters and modules of the configured groups can run.
+// checkChains looks whether the filters and modules for everybody and of the configured groups
+// can run.
 func checkChains(cfg *config.Config) (wrong []error) {
 	o := broker.Options{Modules: moduleKinds(), OneMDT: cfg.OneMDT}
+	if _, err := o.PlanEverybody(everybodyOf(cfg)); err != nil {
+		wrong = append(wrong, fmt.Errorf("ingest: %w", err))
+	}
 	for i, g := range cfg.Groups {
 		spec := specOf(g)
 		if _, err := o.Plan(spec.Chain, spec.Distribution); err != nil {

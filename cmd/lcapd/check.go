@@ -48,7 +48,7 @@ func newCheck(file *string) *cobra.Command {
 				say("http", checkHTTP(cfg))
 			}
 			for _, err := range checkChains(cfg) {
-				say("groups", err)
+				say("modules", err)
 			}
 			if len(cfg.Upstream) == 0 {
 				say("upstream", errNoUpstream)

@@ -72,7 +72,7 @@ var mayImport = map[string][]string{
 	// The core has its own row because it must not see the goroutines around it.
 	"broker/core": {"changelog", "groups", "modules", "wire"},
 	// The stages before and behind the loop have rows of their own because they must not see it.
-	"broker/ingest":  {"changelog", "groups", "broker/core"},
+	"broker/ingest":  {"changelog", "groups", "modules", "broker/core"},
 	"broker/scatter": {"changelog", "groups", "broker/core"},
 	// The store has its own row because it keeps what others decide.
 	"broker/state": {"changelog", "groups"},

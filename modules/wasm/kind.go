@@ -43,7 +43,7 @@ func Kind(cache wazero.CompilationCache) modules.Kind {
 			if g.options, err = json.Marshal(o.Map("options")); err != nil {
 				o.Errorf("options", "%v", err)
 			}
-			if use.Consumers == modules.EveryRecord && use.Scope == modules.ForGroup {
+			if use.Consumers == modules.EveryRecord && use.Scope != modules.ForListeners {
 				return nil, fmt.Errorf("%w: the consumers need every record, and nobody knows what the guest drops; state consumers: changes, or consumers: state, if that is not so", modules.ErrUnsafe)
 			}
 			if err := g.load(); err != nil {
