@@ -88,12 +88,15 @@ func (o Options) plan(c Chain, use modules.Use) (*modules.Plan, error) {
 		return nil, err
 	}
 	plan, err := modules.Parse(specs, o.Modules, use)
-	if err != nil || c.Filter == "" {
+	if c.Filter == "" {
 		return plan, err
 	}
 	filter := modules.Spec{Name: "filter", Options: map[string]any{"where": c.Filter}}
-	if _, err := modules.Parse([]modules.Spec{filter}, modules.Builtin(), use); err != nil {
-		return nil, fmt.Errorf("filter %q: %w", c.Filter, err)
+	if _, wrong := modules.Parse([]modules.Spec{filter}, modules.Builtin(), use); wrong != nil {
+		err = errors.Join(fmt.Errorf("filter %q: %w", c.Filter, wrong), err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return modules.Parse(append([]modules.Spec{filter}, specs...), append([]modules.Kind{modules.Filter()}, o.Modules...), use)
 }

@@ -48,7 +48,7 @@ func newCheck(file *string) *cobra.Command {
 				say("http", checkHTTP(cfg))
 			}
 			for _, err := range checkChains(cfg) {
-				say("modules", err)
+				say(*file, err)
 			}
 			if len(cfg.Upstream) == 0 {
 				say("upstream", errNoUpstream)
