@@ -114,8 +114,25 @@ func (d *desk) foundInHole(hole Range, at uint64) {
 }
 
 // What is left of a hole in which a record appeared is looked at again, and nothing above it is
-// cleared before.
+// cleared before; be it that modules have dropped that record, so that nobody is to get it.
 func TestRestOfAHole(t *testing.T) {
+	t.Run("found", func(t *testing.T) {
+		checkRestOfAHole(t, func(d *desk) {
+			d.foundInHole(Range{5, 8}, 7)
+			d.ackAll(1) // the late one
+		})
+	})
+	t.Run("dropped", func(t *testing.T) {
+		checkRestOfAHole(t, func(d *desk) {
+			b := deskBatch(5, 7, Range{5, 6})
+			b.Records, b.Count = nil, 0
+			d.step(HoleChecked{Hole: Range{5, 8}, Found: []*Batch{b}})
+		})
+	})
+}
+
+func checkRestOfAHole(t *testing.T, find func(*desk)) {
+	t.Helper()
 	d := newDesk(t, DefaultConfig, "g")
 	d.join(1, "g", 10)
 	d.read(d.live, 0, 20, Range{5, 8})
@@ -124,8 +141,7 @@ func TestRestOfAHole(t *testing.T) {
 	if asked := look[CheckHole](d); len(asked) != 1 || asked[0].Hole != (Range{5, 8}) {
 		t.Fatalf("asked for %v", asked)
 	}
-	d.foundInHole(Range{5, 8}, 7)
-	d.ackAll(1) // the late one
+	find(d)
 	d.forget()
 	d.after(DefaultConfig.HoleDelay)
 	d.after(DefaultConfig.ClearEvery)
