@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"bytes"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -49,7 +50,7 @@ func through(o ingest.Options, plan *modules.Plan) ingest.Options {
 // whole passes a whole stream through a chain at once: what any reading of it must leave.
 func whole(t testing.TB, plan *modules.Plan, packed []byte) []byte {
 	t.Helper()
-	out, err := plan.New(modules.Start{}).Push(time.Time{}, modules.Batch{To: 1 << 62, Records: packed})
+	out, err := plan.New(modules.Start{}).Push(time.Time{}, modules.Batch{To: math.MaxUint64, Records: packed})
 	check(t, err)
 	return out.Records
 }
