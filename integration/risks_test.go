@@ -228,6 +228,7 @@ func riskOfMembers(t *testing.T, bin string) *riskSite {
 	x := newRisk(t, bin)
 	x.grow(100)
 	x.appears(wire.GroupWithout, "g")
+	x.logs(wire.GroupWithout, "g", false) // which is said when it lasts
 	stop := x.background("consume", "--group", "g", "--no-ack")
 	x.appears(wire.MemberStuck, "g")
 	x.goes(wire.GroupWithout, "g")

@@ -266,11 +266,11 @@ func (m *worldMDT) about(index uint64) (list []uint64) {
 
 // unseenLife tells whether the record is of a file that is dead, and was never renamed, whose
 // birth nobody of the group was handed. A rename that became visible when others had passed
-// does not count.
+// does not count, nor one that Lustre purged: the chain may have read the birth before that.
 func (g *worldGroup) unseenLife(m *worldMDT, index uint64) bool {
 	list := m.about(index)
 	first, last := list[0], list[len(list)-1]
-	renamed := slices.ContainsFunc(list, func(i uint64) bool { return m.made[i].kind == changelog.TypeRenme && !m.revealed[i] })
+	renamed := slices.ContainsFunc(list, func(i uint64) bool { return m.made[i].kind == changelog.TypeRenme && !m.revealed[i] && i > m.purged })
 	return m.made[first].kind == changelog.TypeCreat && m.made[last].kind == changelog.TypeUnlnk && !renamed && !g.seen[m.id][first]
 }
 
