@@ -81,14 +81,17 @@ func riskSyncs(t *testing.T, bin string) *riskSite {
 	return x
 }
 
-// riskLate has records appear behind a reader that has passed their place.
+// riskLate has records appear behind a member that has passed their place. It acknowledges
+// nothing: who has not passed it would get them in their place, and they would not be late.
 func riskLate(t *testing.T, bin string) *riskSite {
 	x := newRisk(t, bin)
+	stop := x.background("consume", "--group", "g", "--no-ack")
 	x.mdt.Hide(5, 6)
 	x.grow(10)
 	eventually(t, "the records behind", func() bool { return x.status().MDTs[0].Read == 10 })
 	x.mdt.Reveal()
 	x.appears(wire.LateRecords, riskMDT)
+	stop()
 	x.consume("g")
 	x.goes(wire.LateRecords, riskMDT)
 	return x
