@@ -1,4 +1,4 @@
-package integration
+package mutants
 
 import (
 	"encoding/json"
@@ -18,12 +18,12 @@ const mutantSeeds = 2000
 // TestMutants puts plausible bugs into groups and the broker's core, one at a time, and
 // demands that a simulation finds each: else a green simulation says little. Those that need what is
 // too rare for so few seeds, or that only cost speed, another test of the room finds. The bugs are
-// the patches in mutants/; those named core-* and late-* are for the simulation of the
+// the patches here; those named core-* and late-* are for the simulation of the
 // core, which ends at the first seed that fails. They are applied to copies in memory; who
 // changes the code under one of them has to mend the patch, with its first line in mind,
 // which says what the bug is.
 func TestMutants(t *testing.T) {
-	patches, err := filepath.Glob("mutants/*.patch")
+	patches, err := filepath.Glob("*.patch")
 	if err != nil || len(patches) < 8 {
 		t.Fatalf("only %d mutants (%v)", len(patches), err)
 	}
@@ -78,7 +78,7 @@ func testMutant(t *testing.T, patch, room, flag string, ends *regexp.Regexp) {
 // failure runs tests of a room with an overlay, and finds how they fail.
 func failure(t *testing.T, how *regexp.Regexp, overlay, room string, args ...string) (out []byte, found [][]byte) {
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-timeout=10m", room}, args...)...)
-	cmd.Dir = ".."
+	cmd.Dir = "../.."
 	out, _ = cmd.CombinedOutput()
 	return out, how.FindSubmatch(out)
 }
@@ -86,7 +86,7 @@ func failure(t *testing.T, how *regexp.Regexp, overlay, room string, args ...str
 // patchOverlay writes the patched files to dir, and a file for go's -overlay flag that
 // puts them in the place of our own. It returns that file's name.
 func patchOverlay(patch, dir string) (string, error) {
-	root, err := filepath.Abs("..")
+	root, err := filepath.Abs("../..")
 	if err != nil {
 		return "", err
 	}
