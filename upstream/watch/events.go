@@ -166,9 +166,6 @@ func (s *session) renamed(e *event) {
 	case toIn:
 		s.see(to, actual{fid: fid, handle: e.child, who: who, made: e.made()})
 	}
-	if d := s.known.dirs[fid]; d != nil && len(s.exclude.paths) > 0 {
-		s.scanLater(fid, true, 0) // other paths are excluded now
-	}
 	for _, p := range []struct {
 		place place
 		in    bool

@@ -121,11 +121,15 @@ func (s *session) arrive(at place, a actual) {
 	}
 }
 
-// followed has a directory read that moved while the whole tree is being read: it may have
-// left a directory that was to be read for one that has been.
+// followed has a directory read that has moved, if need be: while the whole tree is being read, it
+// may have left a directory that was to be read for one that has been; and where paths are
+// excluded, others are now below it.
 func (s *session) followed(fid changelog.FID) {
-	if s.rescanning {
+	switch {
+	case s.rescanning:
 		s.scanLater(fid, true, s.quiet)
+	case len(s.exclude.paths) > 0:
+		s.scanLater(fid, true, 0)
 	}
 }
 
