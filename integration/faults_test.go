@@ -55,8 +55,8 @@ func TestFaults(t *testing.T) {
 		s.look()
 		s.mustRun()
 	}
+	s.repair() // first: what is hidden may not be for long
 	s.endDue(time.Now().Add(time.Hour))
-	s.repair()
 	s.tidyUp()
 	s.waitUntilCleared()
 	s.waitUntilLocalsCleared()
