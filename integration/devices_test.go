@@ -161,6 +161,7 @@ func (s *deviceSite) repair() {
 	for _, m := range s.mdts {
 		m.undoAll()
 		m.grow(10) // behind whatever was hidden
+		m.undoAll() // it may have hidden some of these, too
 	}
 }
 
