@@ -160,7 +160,7 @@ func (s *deviceSite) growOrFail() {
 func (s *deviceSite) repair() {
 	for _, m := range s.mdts {
 		m.undoAll()
-		m.grow(10) // behind whatever was hidden
+		m.grow(10)  // behind whatever was hidden
 		m.undoAll() // it may have hidden some of these, too
 	}
 }
