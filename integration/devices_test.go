@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/emulated"
 	"github.com/lcapd/lcapd/emulated/emulatedtest"
@@ -67,16 +66,15 @@ type deviceSite struct {
 // that appends to it.
 type failingMDT struct {
 	*emulatedtest.MDT
-	site    *deviceSite
-	work    *upstream.Workload
-	next    uint64
-	logs    []servedLog     // that there were; the last one is served
-	tooLate map[uint64]bool // by index, what may never have been seen
-	late    map[uint64]bool // by index, what was hidden at first
-	undo    []func()        // faults that last until they are undone
-	down    bool            // one of them is that nobody serves the device
-	lost    int             // records that the MDT lost, cleared or not
-	news    int             // how often it began anew or lost its end
+	site *deviceSite
+	work *upstream.Workload
+	next uint64
+	logs []servedLog     // that there were; the last one is served
+	late map[uint64]bool // by index, what was hidden at first
+	undo []func()        // faults that last until they are undone
+	down bool            // one of them is that nobody serves the device
+	lost int             // records that the MDT lost, cleared or not
+	news int             // how often it began anew or lost its end
 }
 
 // servedLog is what a log was given. Runs go on for hours: nothing is kept twice.
@@ -171,7 +169,7 @@ func (s *deviceSite) newMDT(name string, number uint16, v emulated.Version) *fai
 			MDT: name, DeviceDir: s.dir + "/dev", Version: v, Seed: s.rng.Uint64(), ShortReads: s.rng.IntN(2) == 0, FollowInterval: 20 * time.Millisecond,
 		}),
 		site: s, work: upstream.NewWorkload(upstream.WorkloadOptions{Seed: s.rng.Uint64(), MDT: number}),
-		late: make(map[uint64]bool), tooLate: make(map[uint64]bool),
+		late: make(map[uint64]bool),
 	}
 	m.Register("", 0)
 	m.serve(0)
@@ -203,25 +201,9 @@ func (m *failingMDT) grow(n int) {
 	if len(hidden) > 0 {
 		m.Hide(hidden...)
 		m.site.faults["hidden records"] += len(hidden)
-		m.undo = append(m.undo, m.revealer(hidden))
+		m.undo = append(m.undo, m.Reveal)
 	}
 	m.Append(packed)
-}
-
-// revealer returns what reveals records that are hidden from now on. Who shows a record later than lcapd
-// looks at a hole for the second time has shown it too late (docs/ordering-and-acks.md): that is
-// not asked for, and happens only where this test itself was kept waiting.
-func (m *failingMDT) revealer(hidden []uint64) func() {
-	since := time.Now()
-	return func() {
-		m.Reveal()
-		if time.Since(since) > core.DefaultConfig.HoleDelay-500*time.Millisecond {
-			m.site.faults["shown too late"] += len(hidden)
-			for _, index := range hidden {
-				m.tooLate[index] = true
-			}
-		}
-	}
 }
 
 func (m *failingMDT) undoSome() {
@@ -380,7 +362,7 @@ func (m *failingMDT) compare(group string, did map[uint64]struct{}) (records int
 		upTo = max(upTo, clearedIn(clears, x.dir))
 		var missing []uint64
 		for _, r := range x.own {
-			if _, done := did[r.print]; !done && r.index <= upTo && !m.tooLate[r.index] {
+			if _, done := did[r.print]; !done && r.index <= upTo {
 				missing = append(missing, r.index)
 			}
 		}
