@@ -8,9 +8,10 @@ import "encoding/binary"
 // who goes over the same records more than once, or not one by one: see [Framed]. Packed
 // has less than 4 GiB.
 func AppendEnds(dst []uint32, packed []byte, after uint64) []uint32 {
+	var s shape
 	for at := 0; at < len(packed); {
 		rest := packed[at:]
-		n := extent(rest)
+		n := s.extent(rest)
 		if n == 0 {
 			break
 		}

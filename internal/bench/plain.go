@@ -106,21 +106,14 @@ func (r *receiver) frame(t *tally, n int) error {
 		r.n = 0
 		return nil
 	}
-	rest := r.buf[:r.n]
-	for {
-		rec, behind, err := changelog.Next(rest)
-		if errors.Is(err, changelog.ErrTruncated) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		t.look(rec)
-		if rest = behind; len(rest) == 0 {
-			break
-		}
+	scan := changelog.NewScanner(r.buf[:r.n])
+	for scan.Scan() {
+		t.look(scan.Record())
 	}
-	r.n = copy(r.buf, rest)
+	if err := scan.Err(); err != nil && !errors.Is(err, changelog.ErrTruncated) {
+		return err
+	}
+	r.n = copy(r.buf, r.buf[scan.Offset():r.n])
 	return nil
 }
 
