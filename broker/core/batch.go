@@ -35,6 +35,10 @@ type Batch struct {
 	Slots *groups.Slots
 	// Pairs are the records with two keys, by index.
 	Pairs []groups.Pair
+	// Homes and Sizes are the home slot and the size in bytes of each record, in order. They spare
+	// whoever cuts the batch to look at records that nobody has in a cache any more. Nil with Slots.
+	Homes []groups.Slot
+	Sizes []uint16
 	// Holes are the ranges within (From, To] of which the MDT showed no record, by index. An MDT
 	// has few: failed operations leave some (ABI 10.8).
 	Holes []Range
@@ -81,5 +85,7 @@ func (b *Batch) Weight() int64 {
 	const around = 640 // the struct and the set of slots
 	const pair = 16    // of a barrier, or of a hole
 	const id = 40      // of a record that is hidden
-	return int64(cap(b.Records)) + around + pair*int64(len(b.Pairs)+len(b.Holes)) + id*int64(cap(b.Hidden))
+	const note = 2     // a home, or a size
+	return int64(cap(b.Records)) + around + pair*int64(len(b.Pairs)+len(b.Holes)) + id*int64(cap(b.Hidden)) +
+		note*int64(cap(b.Homes)+cap(b.Sizes))
 }

@@ -122,6 +122,7 @@ func expected(b *core.Batch) (want core.Batch) {
 		want.Count++
 		home, other, two := groups.Keys(scan.Record())
 		want.Slots.Add(home)
+		want.Homes, want.Sizes = append(want.Homes, home), append(want.Sizes, uint16(scan.Record().Size()))
 		if two {
 			want.Slots.Add(other)
 			want.Pairs = append(want.Pairs, groups.Pair{Index: scan.Last, Home: home, Other: other})
@@ -148,6 +149,12 @@ func checkBatches(t testing.TB, o ingest.Options, batches []*core.Batch, packed 
 		}
 		if o.Slots && (*b.Slots != *want.Slots || !slices.Equal(b.Pairs, want.Pairs)) || !o.Slots && (b.Slots != nil || b.Pairs != nil) {
 			t.Fatalf("(%d, %d]: wrong slots, or pairs %v; want %v", b.From, b.To, b.Pairs, want.Pairs)
+		}
+		if !o.Slots {
+			want.Homes, want.Sizes = nil, nil
+		}
+		if !slices.Equal(b.Homes, want.Homes) || !slices.Equal(b.Sizes, want.Sizes) || cap(b.Homes) != len(b.Homes) || cap(b.Sizes) != len(b.Sizes) {
+			t.Fatalf("(%d, %d]: homes %v and sizes %v, want %v and %v", b.From, b.To, b.Homes, b.Sizes, want.Homes, want.Sizes)
 		}
 		if limit := o.BatchBytes; limit > 0 && len(b.Records) > limit && b.Count > 1 {
 			t.Fatalf("(%d, %d]: %d records have %d bytes, the limit is %d", b.From, b.To, b.Count, len(b.Records), limit)

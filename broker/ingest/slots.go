@@ -8,15 +8,19 @@ import (
 	"github.com/lcapd/lcapd/groups"
 )
 
-// keys gathers what a batch says about the ordering keys of its records.
+// keys gathers what a batch says about the ordering keys of its records, and where they are.
 type keys struct {
 	slots groups.Slots
 	pairs []groups.Pair
+	homes []groups.Slot
+	sizes []uint16
 }
 
 // add notes the keys of a record.
 func (k *keys) add(r changelog.Record) {
 	home, other, two := groups.Keys(r)
+	k.homes = append(k.homes, home)
+	k.sizes = append(k.sizes, uint16(r.Size())) // it fits: a header and at most changelog.MaxNameArea
 	k.slots.Add(home)
 	if two {
 		k.slots.Add(other)
@@ -34,11 +38,15 @@ func (k *keys) addAll(packed []byte) {
 // moveTo gives what was gathered to b, as copies of the right size, and starts anew.
 func (k *keys) moveTo(b *core.Batch) {
 	slots := k.slots
-	b.Slots, b.Pairs = &slots, slices.Clip(slices.Clone(k.pairs))
-	k.slots, k.pairs = groups.Slots{}, k.pairs[:0]
+	b.Slots, b.Pairs = &slots, exactly(k.pairs)
+	b.Homes, b.Sizes = exactly(k.homes), exactly(k.sizes)
+	k.slots, k.pairs, k.homes, k.sizes = groups.Slots{}, k.pairs[:0], k.homes[:0], k.sizes[:0]
 }
 
-// WithSlots returns b with Slots and Pairs if it has none: a batch that was sealed
+// exactly returns a copy that has no room for more.
+func exactly[T any](list []T) []T { return slices.Clip(slices.Clone(list)) }
+
+// WithSlots returns b with Slots, and what goes with them, if it has none: a batch that was sealed
 // before a group needed them, or one that was derived from another. The records are
 // shared.
 func WithSlots(b *core.Batch) *core.Batch {

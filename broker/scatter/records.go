@@ -17,7 +17,8 @@ import (
 type records struct {
 	packed []byte
 	ends   []uint32      // where each record ends
-	homes  []groups.Slot // its home slot
+	homes  []groups.Slot // its home slot; the batch's own, or found
+	found  []groups.Slot // memory for homes
 	lanes  []uint16      // the number of the lane that it goes to, from 1; 0 for none
 	seen   byte          // what fetch has read
 }
@@ -26,17 +27,38 @@ type records struct {
 // before. A batch is framed before it is sealed, so bytes that are no record are a fault of
 // this program, and to go on would lose what is behind them.
 func (rs *records) list(b, form *core.Batch) {
-	rs.homes = rs.homes[:0]
-	rs.frame(b)
-	at := uint32(0)
-	for _, end := range rs.ends {
-		home, _, _ := groups.Keys(changelog.Framed(b.Records[at:end]))
-		rs.homes = append(rs.homes, home)
-		at = end
+	if b.Homes != nil {
+		rs.homes = b.Homes
+		rs.add(b)
+	} else {
+		rs.frame(b)
+		rs.find()
 	}
 	if form != b {
 		rs.frame(form)
 	}
+}
+
+// add notes where the records of a batch end by what it says itself: they need not be looked at.
+func (rs *records) add(b *core.Batch) {
+	rs.packed, rs.ends = b.Records, slices.Grow(rs.ends[:0], len(b.Sizes))
+	end := uint32(0)
+	for _, size := range b.Sizes {
+		end += uint32(size)
+		rs.ends = append(rs.ends, end)
+	}
+}
+
+// find notes the homes of records by looking at them.
+func (rs *records) find() {
+	rs.found = rs.found[:0]
+	at := uint32(0)
+	for _, end := range rs.ends {
+		home, _, _ := groups.Keys(changelog.Framed(rs.packed[at:end]))
+		rs.found = append(rs.found, home)
+		at = end
+	}
+	rs.homes = rs.found
 }
 
 // frame notes where the records of a batch end.

@@ -53,7 +53,7 @@ func (c *Cutter) CutForm(b, form *core.Batch, wants []Want) []Part {
 	parts := make([]Part, len(wants))
 	present := cmp.Or(b.Slots, &groups.AllSlots) // a batch without a word on it may have all
 	rs, listed := &c.records, false
-	defer func() { rs.packed = nil }()
+	defer func() { rs.packed, rs.homes = nil, nil }()
 	var lanes []lane
 	for i, w := range wants {
 		all := w.Slots == nil || contains(w.Slots, present)

@@ -44,6 +44,7 @@ func batch(records ...[]byte) *core.Batch {
 		b.Count++
 		home, other, two := groups.Keys(scan.Record())
 		b.Slots.Add(home)
+		b.Homes, b.Sizes = append(b.Homes, home), append(b.Sizes, uint16(scan.Record().Size()))
 		if two {
 			b.Slots.Add(other)
 		}
@@ -69,6 +70,13 @@ func slotsOf(oids ...uint32) *groups.Slots {
 		s.Add(groups.SlotOf(changelog.FID{Seq: 7, Oid: oid}))
 	}
 	return s
+}
+
+// unnoted is a batch of which nobody has noted homes and sizes: they have to be found.
+func unnoted(b *core.Batch) *core.Batch {
+	other := *b
+	other.Homes, other.Sizes = nil, nil
+	return &other
 }
 
 // naive is the definition of a part.
@@ -171,7 +179,7 @@ func TestCutTable(t *testing.T) {
 // What was sealed without slots may have any.
 func TestCutWithoutSlots(t *testing.T) {
 	b := vectors(t)
-	b.Slots = nil
+	b.Slots, b.Homes, b.Sizes = nil, nil, nil
 	half := new(groups.Slots)
 	for slot := range groups.Slot(groups.SlotCount / 2) {
 		half.Add(slot)
@@ -292,8 +300,10 @@ func TestAnyWants(t *testing.T) {
 			}
 		}
 		before := bytes.Clone(b.Records)
-		for i, p := range scatter.Cut(b, wants) {
-			checkPart(t, b, wants[i], p)
+		for _, b := range []*core.Batch{b, unnoted(b)} {
+			for i, p := range scatter.Cut(b, wants) {
+				checkPart(t, b, wants[i], p)
+			}
 		}
 		if !bytes.Equal(before, b.Records) {
 			t.Fatal("the batch changed")
@@ -322,6 +332,9 @@ func TestCutAgain(t *testing.T) {
 		b := all
 		if rng.IntN(4) == 0 {
 			b = small
+		}
+		if rng.IntN(3) == 0 {
+			b = unnoted(b)
 		}
 		var wants []scatter.Want
 		for _, set := range partition(rng, 1+rng.IntN(6)) {
