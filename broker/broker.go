@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/broker/ingest"
 	"github.com/lcapd/lcapd/broker/state"
 	"github.com/lcapd/lcapd/groups"
 	"github.com/lcapd/lcapd/modules"
@@ -57,6 +58,9 @@ type Options struct {
 	// built in. OneMDT says that the file system has one MDT and does not get another.
 	Modules []modules.Kind
 	OneMDT  bool
+	// BatchBytes is how many bytes of records a batch holds at most; 0 stands for what the function
+	// of that name says. Each reading needs three times as much for itself at most.
+	BatchBytes int
 	// AssumeEmpty takes unknown extra flags of records to add no bytes.
 	AssumeEmpty bool
 	// RecogniseEvery is how often an MDT is looked at, whether it is still the one
@@ -77,6 +81,9 @@ func (o Options) withDefaults() Options {
 	if o.Views == 0 {
 		o.Views = o.Limits.Memory / 16
 	}
+	if o.BatchBytes == 0 {
+		o.BatchBytes = BatchBytes(o.Limits.Memory, len(o.MDTs))
+	}
 	if o.RecogniseEvery == 0 {
 		o.RecogniseEvery = time.Minute
 	}
@@ -87,6 +94,13 @@ func (o Options) withDefaults() Options {
 		o.StuckAfter = 5 * time.Second
 	}
 	return o
+}
+
+// BatchBytes returns how large batches should get, by how much memory and how many MDTs there are. Large
+// ones cost less, but each reading fills one of its own, and listeners who lag behind miss whole ones.
+func BatchBytes(memory int64, mdts int) int {
+	const least = 128 << 10
+	return int(min(max(memory/64/int64(max(mdts, 1)), least), ingest.DefaultBatchBytes))
 }
 
 // Broker serves groups of members, and listeners, with the changelogs of some MDTs.

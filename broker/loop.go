@@ -278,7 +278,7 @@ func (l *loop) writeToDisk() {
 }
 
 func (l *loop) readOptions(id groups.MDT, epoch core.Epoch) ingest.Options {
-	return ingest.Options{MDT: id, Epoch: epoch, Slots: true, AssumeEmpty: l.b.opts.AssumeEmpty, Spare: l.b.spare}
+	return ingest.Options{MDT: id, Epoch: epoch, Slots: true, AssumeEmpty: l.b.opts.AssumeEmpty, BatchBytes: l.b.opts.BatchBytes, Spare: l.b.spare}
 }
 
 // finish ends everything that was started, writes what members have reached, clears

@@ -35,7 +35,7 @@ func (l *loop) free(b *core.Batch) {
 		delete(l.lent, b)
 		return
 	}
-	if cap(b.Records) < ingest.DefaultReadBytes {
+	if cap(b.Records) < ingest.PageBytes(l.b.opts.BatchBytes) {
 		return // no page
 	}
 	page := b.Records[:0]

@@ -69,7 +69,7 @@ func (s *site) status() wire.Status {
 // once for all of them.
 func TestEachBatchIsCutOnce(t *testing.T) {
 	const records, many = 5000, 100
-	s := newSiteWith(t, func(o *Options) { o.Views = 1 << 30 })
+	s := newSiteWith(t, func(o *Options) { o.Views, o.BatchBytes = 1<<30, 128<<10 })
 	log := s.logs[firstMDT]
 	plain, _ := s.listen(ListenOptions{})
 	var members []*someone
@@ -221,7 +221,7 @@ const renames = `[{filter: {types: RENME}}]`
 func TestFilteredListener(t *testing.T) {
 	const records = 20000
 	for _, kept := range []int64{64 << 20, 1 << 18} {
-		s := newSiteWith(t, func(o *Options) { o.History = kept })
+		s := newSiteWith(t, func(o *Options) { o.History, o.BatchBytes = kept, 128<<10 })
 		x, _ := s.listen(ListenOptions{Plan: planOf(t, renames), Filter: "f", Modules: "m", Fields: few})
 		s.group("g", groups.ByMDT)
 		s.logs[firstMDT].grow(records)

@@ -30,8 +30,9 @@ type Opener func(ctx context.Context, start uint64) (Reader, error)
 type Emit func(ctx context.Context, b *core.Batch) error
 
 const (
-	// DefaultBatchBytes keeps batches under load between 112 and 128 KiB.
-	DefaultBatchBytes = 128 << 10
+	// DefaultBatchBytes keeps batches under load between 496 and 512 KiB: what each one costs besides its
+	// records is next to nothing then, and it still fits into the cache of a processor.
+	DefaultBatchBytes = 512 << 10
 	// DefaultReadBytes is where larger reads stop being faster.
 	DefaultReadBytes = 128 << 10
 	// leastRead is the least room that is read into. Any record fits, and with less a
@@ -50,8 +51,8 @@ type Options struct {
 	Until uint64
 	// NoWait ends the reading with [ErrEnd] where it would wait for more records.
 	NoWait bool
-	// Slots makes batches carry Slots and Pairs, which groups of the distribution
-	// fid need. It costs a tenth of the sealing, and 512 bytes a batch; to add them
+	// Slots makes batches carry Slots, Pairs, Homes and Sizes, which groups of the distribution
+	// fid need. It costs a tenth of the sealing, and 512 bytes a batch and 4 a record; to add them
 	// later, by [WithSlots], costs four times as much.
 	Slots bool
 	// Modules is a chain that the records of each batch pass as it is sealed, before anybody is
@@ -79,6 +80,9 @@ func (o Options) pageBytes() int {
 	}
 	return n
 }
+
+// PageBytes is the size of what batches of so many bytes are read into, with the other Options left out.
+func PageBytes(batch int) int { return Options{BatchBytes: batch}.withDefaults().pageBytes() }
 
 // newPage returns an empty page.
 func (o Options) newPage() []byte {

@@ -225,7 +225,7 @@ func TestSealerAllocations(t *testing.T) {
 func TestFullPageIsNotCopied(t *testing.T) {
 	const full = 112 << 10 // there is not enough room left for a read
 	for _, bytes := range []int{66, 64 << 10, full, full + 66, 128 << 10} {
-		s := ingest.NewSealer(ingest.Options{})
+		s := ingest.NewSealer(ingest.Options{BatchBytes: 128 << 10})
 		page := s.Room()
 		batches, err := add(s, recs(upTo(1, uint64(bytes/66))...))
 		check(t, err)
@@ -252,7 +252,7 @@ func TestSparePages(t *testing.T) {
 	old := bytes.Repeat([]byte{0xee}, 128<<10)
 	spare <- old[:100]
 	spare <- make([]byte, 1000) // of something else
-	o := ingest.Options{Spare: spare}
+	o := ingest.Options{Spare: spare, BatchBytes: 128 << 10}
 	stream := recs(upTo(1, 5000)...)
 	batches, err := seal(o, stream)
 	check(t, err)
@@ -263,7 +263,7 @@ func TestSparePages(t *testing.T) {
 }
 
 func TestFootprint(t *testing.T) {
-	if n := (ingest.Options{}).Footprint(); n != 2*ingest.DefaultReadBytes+ingest.DefaultBatchBytes {
+	if n := (ingest.Options{}).Footprint(); n != 3*ingest.DefaultBatchBytes {
 		t.Errorf("got %d", n)
 	}
 }

@@ -267,7 +267,8 @@ func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
 	cfg := d.cfg
 	limits := core.DefaultConfig
 	history, views := cfg.Memory/8, cfg.Memory/16
-	readers := int64(len(mdts)) * ingest.Options{}.Footprint() * 2
+	batch := broker.BatchBytes(cfg.Memory, len(mdts))
+	readers := int64(len(mdts)) * ingest.Options{BatchBytes: batch}.Footprint() * 2
 	limits.Memory = cfg.Memory - history - views - min(readers, cfg.Memory/4)
 	limits.Pinned = limits.Memory / 4
 	limits.ClearWithoutGroups = cfg.ClearWithoutGroups
@@ -281,6 +282,7 @@ func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
 		Limits: limits, MDTs: mdts, History: history, Views: views, Own: own, GroupLimits: groupLimits, GroupChains: chains, StuckAfter: cfg.Heartbeat,
 		Groups:  groups.Config{InFlight: cfg.Limits.InFlight, Lease: cfg.Lease},
 		Modules: moduleKinds(), OneMDT: cfg.OneMDT, Everybody: everybodyOf(cfg),
+		BatchBytes:   batch,
 		AssumeEmpty:  cfg.UnknownExtra == config.AssumeEmpty,
 		CreateGroups: cfg.CreateGroups, Store: d.store, Log: d.log,
 	}
