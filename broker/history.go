@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/lcapd/lcapd/broker/core"
@@ -45,6 +46,15 @@ type link struct {
 type published struct {
 	*core.Batch
 	views map[sight]*view
+	said  header
+}
+
+// header is what listeners are told of a batch, as bytes: once for all who are shown all of it. Who
+// needs it first makes it, and who comes meanwhile waits for him.
+type header struct {
+	once  sync.Once
+	bytes []byte
+	err   error
 }
 
 func newHistory(limit int64) *history {
@@ -57,7 +67,7 @@ func newHistory(limit int64) *history {
 func (h *history) show(b *core.Batch, views map[sight]*view, late bool) {
 	x := &link{mdt: b.MDT, epoch: b.Epoch, from: b.From, to: b.To, count: b.Count, weight: b.Weight(), late: late}
 	if h.listeners > 0 {
-		x.batch.Store(&published{b, views})
+		x.batch.Store(&published{Batch: b, views: views})
 		h.bytes += x.weight
 	}
 	h.append(x)

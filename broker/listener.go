@@ -74,6 +74,18 @@ type Shown struct {
 	First, Last uint64 // indexes of the first and the last record
 	Late        bool   // found in a hole: it lies below what was shown before
 	Gap         *Gap   // instead of records
+
+	said *header // of the batch, if this is all of it
+}
+
+// Header returns what is put in front of the records: what makes it returns, or what that has
+// returned for another listener who is shown the same. Nobody may change it.
+func (s *Shown) Header(makes func() ([]byte, error)) ([]byte, error) {
+	if s.said == nil {
+		return makes()
+	}
+	s.said.once.Do(func() { s.said.bytes, s.said.err = makes() })
+	return s.said.bytes, s.said.err
 }
 
 // Gap is a range that a listener was not shown.
@@ -285,8 +297,11 @@ func (x *Listener) show(w *watched, k *link, b *published) (Shown, bool) {
 	if s.Count > 0 {
 		s.Last = b.LastRecord()
 	}
-	if x.sight != (sight{}) && s.Count > 0 {
+	switch {
+	case x.sight != (sight{}) && s.Count > 0:
 		x.see(w, b, &s)
+	case s.From == k.from && s.Count == b.Count:
+		s.said = &b.said
 	}
 	if s.Count == 0 || x.failed != nil {
 		return s, false

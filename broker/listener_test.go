@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -139,6 +140,37 @@ func TestListenerSaysWhatItSawLast(t *testing.T) {
 	}
 	_, _, err = s.b.Listen(s.ctx, ListenOptions{MDTs: []string{"nowhere"}})
 	wantError(t, err, core.ErrUnknownMDT)
+}
+
+// Who is shown all of a batch is told of it in the same words, which are found once; who is shown a part, or
+// less of each record, in others.
+func TestHeaderIsMadeOnce(t *testing.T) {
+	s := newSite(t)
+	s.group("g", groups.ByMDT)
+	first, _ := s.listen(ListenOptions{})
+	second, _ := s.listen(ListenOptions{})
+	part, _ := s.listen(ListenOptions{Seen: []Mark{{MDT: firstMDT, Index: 60}}})
+	cut, _ := s.listen(ListenOptions{Fields: few})
+	s.logs[firstMDT].grow(100)
+	s.join("g", "m", 64).take(100)
+	for i, x := range []*Listener{first, second, part, cut} {
+		var got Shown
+		for got.To < 100 { // the records may come as several batches: the last counts
+			var err error
+			got, err = x.Next(s.ctx)
+			must(t, err)
+		}
+		word := fmt.Sprint("word ", i)
+		header, err := got.Header(func() ([]byte, error) { return []byte(word), nil })
+		must(t, err)
+		want := []string{"word 0", "word 0", "word 2", "word 3"}[i]
+		if i == 2 && got.From > 60 {
+			want = "word 0" // all of the last batch
+		}
+		if string(header) != want {
+			t.Errorf("listener %d, shown (%d, %d]: %q, want %q", i, got.From, got.To, header, want)
+		}
+	}
 }
 
 // slow is an upstream that shows nothing until it may.

@@ -134,6 +134,15 @@ func (x *session) show(s broker.Shown, wait bool) error {
 		}
 		return x.hand(transport.Message{Frames: frames}, wait)
 	}
+	header, err := s.Header(func() ([]byte, error) { return wire.AppendHeader(nil, x.describe(s)) })
+	if err != nil {
+		return err
+	}
+	return x.hand(transport.Message{Frames: [][]byte{header}, Payload: [][]byte{s.Records}}, wait)
+}
+
+// describe says what a batch is that a listener is shown.
+func (x *session) describe(s broker.Shown) *wire.Batch {
 	m := &wire.Batch{
 		MDT: s.MDT, Epoch: wire.Epoch(s.Epoch), From: s.From, To: s.To, First: s.First, Last: s.Last,
 		N: uint64(s.Count), Delivery: 1, Form: x.form,
@@ -141,11 +150,7 @@ func (x *session) show(s broker.Shown, wait bool) error {
 	if s.Late {
 		m.Flags |= wire.Late
 	}
-	header, err := wire.AppendHeader(nil, m)
-	if err != nil {
-		return err
-	}
-	return x.hand(transport.Message{Frames: [][]byte{header}, Payload: [][]byte{s.Records}}, wait)
+	return m
 }
 
 func (x *session) hand(m transport.Message, wait bool) error {
