@@ -27,7 +27,7 @@ func (l *loop) clear(o core.Clear) {
 // nothing more to clear.
 func (l *loop) askForUser(w *mdtWork, now time.Time) {
 	w.asked, w.asking = now, true
-	l.look(w, func(ctx context.Context) func() {
+	ask := func(ctx context.Context) func() {
 		known, err := w.Registered(ctx)
 		return func() {
 			switch w.asking = false; {
@@ -38,7 +38,8 @@ func (l *loop) askForUser(w *mdtWork, now time.Time) {
 				w.gone = time.Now()
 			}
 		}
-	})
+	}
+	l.look(w, func() errand { return ask })
 }
 
 // clearUpstream is the goroutine that clears one MDT: a clear can take long.

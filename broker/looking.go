@@ -9,9 +9,13 @@ import (
 	"github.com/lcapd/lcapd/broker/ingest"
 )
 
-// A look reads something of an MDT again, beside its reading, and returns what the loop
-// is to do about it.
-type look func(context.Context) func()
+// A look reads something of an MDT again, beside its reading. The loop calls it when its turn
+// has come, and so what it remembers does not grow old in the queue, nor large.
+type look func() errand
+
+// An errand is what the goroutine that looks does: it reads, and returns what the loop is to do
+// about it.
+type errand func(context.Context) func()
 
 // look has something looked at upstream now, or after what is being looked at.
 func (l *loop) look(w *mdtWork, at look) {
@@ -20,7 +24,7 @@ func (l *loop) look(w *mdtWork, at look) {
 		return
 	}
 	w.busy = true
-	w.looks <- at // there is room: nothing is under way
+	w.looks <- at() // there is room: nothing is under way
 }
 
 func (l *loop) looksDone(w *mdtWork) {
@@ -45,8 +49,8 @@ func (l *loop) lookUpstream(w *mdtWork) {
 			then := at(ctx)
 			cancel()
 			err := l.b.call(l.ctx, func(l *loop) {
-				l.looksDone(w)
 				then()
+				l.looksDone(w)
 			})
 			if err != nil {
 				return
@@ -59,7 +63,7 @@ func (l *loop) lookUpstream(w *mdtWork) {
 func (l *loop) checkHole(o core.CheckHole) {
 	w := l.mdts[o.MDT]
 	opts := l.readOptions(o.MDT, o.Epoch)
-	l.look(w, func(ctx context.Context) func() {
+	check := func(ctx context.Context) func() {
 		opts, done := l.b.withModules(opts, l.everybody, o.Hole.From)
 		defer done()
 		found, err := ingest.CheckHole(ctx, w.Source.Open, opts, o.Hole)
@@ -72,7 +76,8 @@ func (l *loop) checkHole(o core.CheckHole) {
 				l.recognise(w, time.Now())
 			}
 		}
-	})
+	}
+	l.look(w, func() errand { return check })
 }
 
 // silence is after how long without a record an MDT may have been away, and come back
@@ -138,10 +143,20 @@ func (l *loop) known(w *mdtWork) core.MDTState {
 	return known
 }
 
-// recognise looks whether an MDT is still the one that was read. One that shows records is
-// looked at when its reading is opened, too.
+// recognise has it looked whether an MDT is still the one that was read. One that shows records is
+// looked at when its reading is opened, too. An MDT may answer slowly, so that many ask for the
+// same: one look is for all of them.
 func (l *loop) recognise(w *mdtWork, now time.Time) {
 	w.looked = now
+	if !w.again {
+		w.again = true
+		l.look(w, func() errand { return l.recognition(w) })
+	}
+}
+
+// recognition is the errand of recognising an MDT by how it is known now.
+func (l *loop) recognition(w *mdtWork) errand {
+	w.again = false
 	known := l.known(w)
 	if w.doubt != nil && w.doubt.epoch != known.Epoch {
 		w.doubt = nil // it was another one, which the reading has noticed first
@@ -150,7 +165,7 @@ func (l *loop) recognise(w *mdtWork, now time.Time) {
 	if d != nil {
 		batches = d.found + len(d.heard)
 	}
-	l.look(w, func(ctx context.Context) func() {
+	return func(ctx context.Context) func() {
 		found, err := ingest.Recognise(ctx, w.Source.Open, known.Recent, known.Cleared)
 		return func() {
 			if err != nil {
@@ -163,7 +178,7 @@ func (l *loop) recognise(w *mdtWork, now time.Time) {
 				w.foundAgain(known.Recent, batches)
 			}
 		}
-	})
+	}
 }
 
 // foundAgain notes that so many batches, counted since the silence, were found once more,

@@ -61,9 +61,10 @@ type mdtWork struct {
 	MDT
 	id     groups.MDT
 	clears chan clearOrder
-	looks  chan look
+	looks  chan errand
 	queue  []look // looks that wait for the one before
 	busy   bool
+	again  bool   // one of them is whether the MDT is still the one that was read
 	shown  uint64 // the last index that listeners were shown
 	atEnd  bool   // the source had nothing more behind it
 
@@ -114,7 +115,7 @@ func newLoop(b *Broker) (*loop, error) {
 		l.started.Go(func() { l.cut(c) })
 	}
 	for i, m := range b.opts.MDTs {
-		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan clearOrder, 1), looks: make(chan look, 1), heard: l.begun, looked: l.begun}
+		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan clearOrder, 1), looks: make(chan errand, 1), heard: l.begun, looked: l.begun}
 		l.mdts = append(l.mdts, w)
 		l.numbers[m.Name] = w.id
 		l.started.Go(func() { l.clearUpstream(w) })

@@ -99,6 +99,44 @@ func TestFetchedBeforeTheSilence(t *testing.T) {
 	s.eventually("the clear", func() bool { return log.cleared() == 130 })
 }
 
+// Why: an MDT that answers slowly was asked for the same again and again, and what each was to compare with
+// waited in memory: 500 MiB in a quarter of an hour.
+func TestManyAskForOneLook(t *testing.T) {
+	s := newSite(t)
+	log := s.logs[firstMDT]
+	log.grow(100)
+	s.group("g", groups.ByMDT)
+	m := s.join("g", "m", 64)
+	m.take(100)
+	answers := make(chan struct{})
+	slowly := func(ctx context.Context) func() {
+		select {
+		case <-answers:
+		case <-ctx.Done():
+		}
+		return func() {}
+	}
+	must(t, s.b.call(s.ctx, func(l *loop) {
+		w := l.mdts[0]
+		l.look(w, func() errand { return slowly })
+		for range 100 {
+			l.recognise(w, time.Now())
+		}
+		if len(w.queue) > 2 { // another look may have been under way
+			t.Errorf("%d looks wait", len(w.queue))
+		}
+	}))
+	issued := made(1, 30)
+	for i := range issued {
+		issued[i].Target.Oid = 7777
+	}
+	log.rewrite(issued...)
+	close(answers)
+	if d := m.next(); d.Epoch != 1 || d.First != 1 {
+		t.Errorf("record %d of epoch %d", d.First, d.Epoch)
+	}
+}
+
 // An MDT is still doubted when the reading notices that it was reset, and it is looked at before the
 // new one has shown a record: there is nothing to find once more, and nothing that was found.
 func TestDoubtOfAnEarlierEpoch(t *testing.T) {
