@@ -46,6 +46,9 @@ type Options struct {
 	// Everybody is what is done with records before anybody is given them: groups and listeners
 	// get what it leaves. It is not to hold records back.
 	Everybody Chain
+	// Memory is what all of this may take, as the administrator says it: the windows of modules may
+	// hold half of it. 0 stands for Limits.Memory.
+	Memory int64
 	// History is how many bytes of batches are kept for listeners that do not keep up;
 	// 0 stands for an eighth of Limits.Memory, which is in addition.
 	History int64
@@ -75,6 +78,9 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	if o.Memory == 0 {
+		o.Memory = o.Limits.Memory
+	}
 	if o.History == 0 {
 		o.History = o.Limits.Memory / 8
 	}

@@ -190,6 +190,42 @@ func TestDerivedBatchesAreCut(t *testing.T) {
 	}
 }
 
+// Windows that may hold more than half of the memory are refused, all groups and MDTs together, and who
+// makes room for others may have his.
+func TestWindowsThatDoNotFit(t *testing.T) {
+	s := newSiteWith(t, func(o *Options) { o.Memory = 64 << 20 }, firstMDT, secondMDT)
+	windows := func(bytes string) Chain {
+		return Chain{Modules: `[cancel, {coalesce: {bytes: ` + bytes + `}}]`, Consumers: "state"}
+	}
+	create := func(name string, c Chain, mdts ...string) error {
+		return s.b.CreateGroup(s.ctx, GroupSpec{Name: name, Distribution: groups.ByMDT, MDTs: mdts, Chain: c})
+	}
+	refused := func(err error, words ...string) {
+		t.Helper()
+		wantError(t, err, ErrWindows)
+		wantError(t, err, ErrChain)
+		for _, w := range words {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%q does not say %q", err, w)
+			}
+		}
+	}
+	must(t, create("first", windows("2MiB"))) // 20 MiB
+	refused(create("second", windows("8MiB")), "group second:", "52MiB", "64MiB", "second 16MiB in each of 2 MDTs, first 10MiB in each of 2 MDTs", "raise memory to 104MiB")
+	must(t, create("second", windows("1MiB"), firstMDT)) // 9 MiB
+	must(t, create("third", Chain{Filter: "uid == 5"}))
+	refused(s.b.SetChain(s.ctx, "third", windows("64KiB")), "45.125MiB")
+	must(t, s.b.SetChain(s.ctx, "third", Chain{Modules: `[{coalesce: {records: 400}}]`, Consumers: "state"})) // of 1 KiB and more
+	refused(create("fourth", Chain{Modules: "[coalesce]", Consumers: "state"}), "raise memory to")
+	s.restart() // what is stored counts
+	refused(create("fourth", Chain{Modules: "[coalesce]", Consumers: "state"}), "raise memory to")
+	wantError(t, create("first", windows("8MiB")), core.ErrGroupExists)
+	must(t, s.b.SetChain(s.ctx, "first", windows("1MiB")))
+	refused(s.b.SetChain(s.ctx, "first", windows("4MiB")), "group first:")
+	must(t, s.b.DeleteGroup(s.ctx, "first", false))
+	must(t, create("fourth", Chain{Modules: "[coalesce]", Consumers: "state"}))
+}
+
 // sick lets every record pass, and says that it should not have.
 func sick() modules.Kind {
 	return modules.Kind{Name: "sick", Parse: func(*modules.Options, modules.Use) (modules.Factory, error) {

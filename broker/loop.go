@@ -52,6 +52,7 @@ type loop struct {
 	watch        watch
 	past         listenerCounts           // of listeners that are gone
 	everybody    *modules.Plan            // what all records pass before anybody is given them; nil for nothing
+	windows      map[string]WindowUse     // of all groups, by name
 	lent         map[*core.Batch]struct{} // whose memory is not ours alone: see spare.go
 }
 
@@ -106,6 +107,7 @@ func newLoop(b *Broker) (*loop, error) {
 		watch:     newWatch(),
 		lent:      make(map[*core.Batch]struct{}),
 		everybody: everybody,
+		windows:   make(map[string]WindowUse),
 	}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.started.Go(l.writeToDisk)
@@ -121,6 +123,7 @@ func newLoop(b *Broker) (*loop, error) {
 		l.started.Go(func() { l.clearUpstream(w) })
 		l.started.Go(func() { l.lookUpstream(w) })
 	}
+	l.measureWindows(st.Groups)
 	return l, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/state"
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/modules"
 )
 
 // ErrHasMembers: the group has members; to end it all the same takes force.
@@ -24,17 +25,21 @@ type GroupSpec struct {
 	MDTs         []string // none stands for all
 	Limits       core.Limits
 	Chain        Chain
+
+	windows int64 // what the chain's may hold in each MDT; prepare fills it in
 }
 
 // prepare checks what can be checked without the loop, which has no time for it.
-func (g *GroupSpec) prepare(o Options) (err error) {
-	if g.Chain, err = g.Chain.Canonical(); err == nil {
-		_, err = o.Plan(g.Chain, g.Distribution)
+func (g *GroupSpec) prepare(o Options) error {
+	chain, err := o.chainOf(g.Name, g.Chain).Canonical()
+	if err == nil {
+		var plan *modules.Plan
+		if plan, err = o.Plan(chain, g.Distribution); err == nil {
+			g.Chain, g.windows = chain, plan.Windows()
+			return nil
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("group %s: %w: %w", g.Name, ErrChain, err)
-	}
-	return nil
+	return fmt.Errorf("group %s: %w: %w", g.Name, ErrChain, err)
 }
 
 // ErrChain: the filter or the modules of a group are none that can run.
@@ -88,7 +93,19 @@ func (l *loop) createGroup(g GroupSpec) error {
 		return err
 	}
 	cfg, chain := l.b.opts.groupConfig(g.Name, g.Distribution), l.b.opts.chainOf(g.Name, g.Chain)
-	return l.core.Do(core.CreateGroup{GroupState: core.GroupState{Config: cfg, Start: g.Start, Limits: l.b.opts.limitsOf(g.Name, g.Limits), Filter: chain.Filter, Modules: chain.Modules, Consumers: chain.Consumers, MDTs: mdts}})
+	st := core.GroupState{Config: cfg, Start: g.Start, Limits: l.b.opts.limitsOf(g.Name, g.Limits), Filter: chain.Filter, Modules: chain.Modules, Consumers: chain.Consumers, MDTs: mdts}
+	use, known := l.windows[g.Name]
+	if !known {
+		use = l.windowUse(st, g.windows)
+	}
+	if err := l.mayHold(use); err != nil {
+		return err
+	}
+	if err := l.core.Do(core.CreateGroup{GroupState: st}); err != nil {
+		return err
+	}
+	l.windows[g.Name] = use
+	return nil
 }
 
 // limitsOf returns the limits of a group: what the configuration says of it wins.
@@ -140,6 +157,9 @@ func (b *Broker) DeleteGroup(ctx context.Context, name string, force bool) error
 		}
 		l.groupStored(name) // who waits for it to be on disk waits in vain
 		l.forgetTallies(name)
+		if _, named := l.b.opts.GroupChains[name]; !named { // else it comes again
+			delete(l.windows, name)
+		}
 		return l.core.Do(core.DeleteGroup{Group: name})
 	})
 }
@@ -185,11 +205,16 @@ func (b *Broker) SetChain(ctx context.Context, name string, c Chain) error {
 	}
 	stored := make(chan struct{})
 	err := b.operate(ctx, func(l *loop) error {
+		use := l.windowUse(g, spec.windows)
+		if err := l.mayHold(use); err != nil {
+			return err
+		}
 		err := l.core.Do(core.SetChain{Group: name, Filter: spec.Chain.Filter, Modules: spec.Chain.Modules, Consumers: spec.Chain.Consumers})
 		switch {
 		case errors.Is(err, ErrHasMembers):
 			return fmt.Errorf("%w: end them first: lcapcli members %s", err, name)
 		case err == nil:
+			l.windows[name] = use
 			l.storing[name] = append(l.storing[name], stored)
 			l.forgetTallies(name)
 		}

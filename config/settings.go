@@ -26,7 +26,8 @@ then slow lcapd down, and sees some of its memory.`},
 The directory of durable marks and groups. It must be kept: 'lcapd init' makes it.`},
 	{key: "memory", text: "1GiB", field: of(func(c *Config) *int64 { return &c.Memory }, size(MinMemory, math.MaxInt64, false)), doc: `
 How many bytes of records may be kept in memory, 64MiB at least. Consumers that lag
-further behind are served from Lustre again.`},
+further behind are served from Lustre again. The windows of modules may hold half of it,
+all groups and MDTs together: see docs/modules.md.`},
 	{key: "create_groups", live: true, text: "false", field: of(func(c *Config) *bool { return &c.CreateGroups }, boolean), doc: `
 Whether joining a group that does not exist creates it. A group holds back the clear
 until it has acknowledged, so a mistyped name fills the MDT.`},

@@ -59,6 +59,9 @@ func TestStartIsRefused(t *testing.T) {
 		{"the llog of another MDT", func(h *daemonHome) { h.llog("other-MDT0001"); h.useLLog("cl1") }, []string{"home-MDT0000", "DIR/llog", "other-MDT0001"}},
 		{"an unknown user", func(h *daemonHome) { h.llog("home-MDT0000"); h.useLLog("cl7"); h.initAgain() }, []string{"home-MDT0000", "cl7", "lcapcli llog register DIR/llog"}},
 		{"a user that is none", func(h *daemonHome) { h.llog("home-MDT0000"); h.useLLog("root") }, []string{"lcapd.yaml:", "upstream[0].user", "root", "cl1"}},
+		{"windows larger than half of the memory", func(h *daemonHome) {
+			h.set("groups", "[{name: few, distribution: mdt}, {name: g, distribution: mdt, consumers: state, modules: [{cancel: {bytes: 30MiB, records: 1000000}}, {coalesce: {bytes: 3MiB}}]}]")
+		}, []string{"DIR/lcapd.yaml: memory: ", "33MiB together", "64MiB", "groups[1] (g) 33MiB in each of 1 MDTs", "lower bytes or records", "raise memory to 66MiB"}},
 		{"another user than before", func(h *daemonHome) { h.llog("home-MDT0000"); h.useLLog("cl2") }, []string{"home-MDT0000", "cl1", "cl2", "state", "change the configuration"}},
 	}
 	for _, c := range cases {
@@ -169,6 +172,35 @@ func TestStoredGroups(t *testing.T) {
 		wantRefusal(t, h.lcapd("-c", h.file()), "group g", "round-robin from earliest for all MDTs", c.says, "start lcapd, and then: lcapcli groups delete g")
 	}
 	h.set("groups", "[{name: g}, {name: another}]") // one that is new
+	h.start().terminate()
+}
+
+// TestStoredWindows has a group made whose windows fit, and then starts lcapd with less memory.
+func TestStoredWindows(t *testing.T) {
+	h := newHome(t, buildDaemon(t))
+	h.set("memory", "128MiB")
+	h.init()
+	r := h.start()
+	create := func(name string) said {
+		return runProgram(t, filepath.Join(h.bin, "lcapcli"), "-s", "ipc://"+h.dir+"/sock", "groups", "create", name, "--distribution", "mdt", "--consumers", "state", "--modules", "[{coalesce: {bytes: 40MiB, records: 1000000}}]")
+	}
+	if s := create("ours"); s.code != 0 {
+		t.Fatalf("%+v", s)
+	}
+	if s := create("too-much"); s.code == 0 || !strings.Contains(s.stderr, "80MiB together") || !strings.Contains(s.stderr, "raise memory to 160MiB") {
+		t.Errorf("%+v", s)
+	}
+	r.terminate()
+	h.set("memory", "64MiB")
+	words := []string{h.file() + ": memory: ", "the stored group ours 40MiB", "raise memory to 80MiB"}
+	wantRefusal(t, h.lcapd("-c", h.file()), words...)
+	s := h.lcapd("check", "-c", h.file())
+	for _, w := range words {
+		if !strings.Contains(s.stdout, w) || s.code != 2 {
+			t.Errorf("check does not say %q: %+v", w, s)
+		}
+	}
+	h.set("memory", "80MiB")
 	h.start().terminate()
 }
 

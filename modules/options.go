@@ -13,9 +13,10 @@ import (
 // the default if it is not set. What is wrong is gathered: [Parse] reports all of it, and every option that was
 // not asked for, once Kind.Parse has returned.
 type Options struct {
-	values map[string]any
-	known  []string
-	errs   []error
+	values  map[string]any
+	known   []string
+	errs    []error
+	windows int64 // what the windows that were read may hold, in bytes
 }
 
 // take returns the value of an option and notes that it exists.

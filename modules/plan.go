@@ -17,8 +17,9 @@ var ErrChain = errors.New("chain of modules")
 
 // A Plan is a chain that was checked. It is immutable and makes any number of chains.
 type Plan struct {
-	steps []step
-	text  string
+	steps   []step
+	text    string
+	windows int64
 }
 
 type step struct {
@@ -66,6 +67,7 @@ func Parse(specs []Spec, kinds []Kind, use Use) (*Plan, error) {
 			at(err)
 		}
 		p.steps = append(p.steps, step{kind, factory})
+		p.windows += options.windows
 	}
 	if len(wrong) > 0 {
 		return nil, fmt.Errorf("%w: %w", ErrChain, errors.Join(wrong...))
@@ -92,6 +94,10 @@ func (p *Plan) String() string { return p.text }
 
 // Empty tells that there is no module: batches pass as they are.
 func (p *Plan) Empty() bool { return len(p.steps) == 0 }
+
+// Windows returns how many bytes the windows of one chain may hold at most: the sum of [Held.Bytes]. A record more may
+// be in each until it is decided which one goes.
+func (p *Plan) Windows() int64 { return p.windows }
 
 // Permutes tells that batches may come out with records that are not in the order of their indexes.
 func (p *Plan) Permutes() bool {

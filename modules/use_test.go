@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/modules"
 )
 
@@ -91,6 +92,24 @@ func TestMistakes(t *testing.T) {
 		}
 		if strings.Contains(text, "nosuch") && (!strings.Contains(err.Error(), "modules[1] (filter): types:") || !strings.Contains(err.Error(), `modules[2]: there is no module "nosuch"`)) {
 			t.Errorf("not all mistakes are told: %v", err)
+		}
+	}
+}
+
+// What windows may hold is bounded by their bytes, or by so many of the largest records.
+func TestWindowsOfAPlan(t *testing.T) {
+	const largest = 320 + changelog.MaxRecordSize
+	for chain, want := range map[string]int64{
+		``: 0,
+		`[{filter: {types: CREAT}}, {project: {fields: []}}]`: 0,
+		`[coalesce]`:                                            8 << 20,
+		`[{coalesce: {records: 10000000}}]`:                     8 << 20,
+		`[{coalesce: {records: 100}}]`:                          100 * largest,
+		`[cancel, {coalesce: {bytes: 1GiB, records: 1000000}}]`: 8<<20 + 1<<30,
+		`[{cancel: {bytes: 64KiB}}, {filter: {types: CREAT}}, coalesce, {reorder: {records: 1}}]`: 64<<10 + 8<<20 + largest,
+	} {
+		if got := plan(t, chain, modules.Use{Consumers: modules.State, Whole: true}).Windows(); got != want {
+			t.Errorf("%s may hold %d bytes, want %d", chain, got, want)
 		}
 	}
 }

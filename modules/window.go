@@ -25,13 +25,21 @@ const (
 	defaultAge, maxAge         = 5 * time.Second, time.Hour
 )
 
-// bounds reads the options of a window.
+// bounds reads the options of a window, and counts what it may hold.
 func (o *Options) bounds() Bounds {
-	return Bounds{
+	b := Bounds{
 		Records: int(o.Int("records", defaultRecords, 1, maxRecords)),
 		Bytes:   o.Bytes("bytes", defaultBytes, minBytes, maxBytes),
 		Age:     o.Duration("age", defaultAge, time.Millisecond, maxAge),
 	}
+	o.windows += b.most()
+	return b
+}
+
+// most is what a window may hold, in bytes of [Held]: all of Bytes, unless so many of the largest
+// records are less.
+func (b Bounds) most() int64 {
+	return min(b.Bytes, int64(b.Records)*(changelog.MaxRecordSize+entryWeight))
 }
 
 // window holds copies of the last records of a stream, in their order, and finds those about an object.

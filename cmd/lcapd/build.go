@@ -58,8 +58,9 @@ type workload struct {
 	pace     upstream.Pace
 }
 
-// build builds a daemon. What it has opened when it fails is closed.
-func build(ctx context.Context, cfg *config.Config, log zerolog.Logger) (d *daemon, err error) {
+// build builds a daemon of the configuration in a file, or elsewhere if that is empty. What it has
+// opened when it fails is closed.
+func build(ctx context.Context, file string, cfg *config.Config, log zerolog.Logger) (d *daemon, err error) {
 	d = &daemon{cfg: cfg, log: log, refusals: newRefusals()}
 	defer func() {
 		if err != nil {
@@ -78,7 +79,11 @@ func build(ctx context.Context, cfg *config.Config, log zerolog.Logger) (d *daem
 		return d, stateError(cfg.State, err)
 	}
 	d.id = snapshot.Identity.ID
-	if err := errors.Join(append(agree(cfg, snapshot), checkChains(cfg)...)...); err != nil {
+	wrong := append(agree(cfg, snapshot), checkChains(cfg, snapshot.Groups)...)
+	if err := errors.Join(wrong...); err != nil {
+		if file != "" {
+			err = fmt.Errorf("%s: %w", file, err)
+		}
 		return d, usageError{err}
 	}
 	if d.bell, err = llog.NewBell(); err != nil {
@@ -279,7 +284,7 @@ func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
 		chains[g.Name] = chainOf(g)
 	}
 	return broker.Options{
-		Limits: limits, MDTs: mdts, History: history, Views: views, Own: own, GroupLimits: groupLimits, GroupChains: chains, StuckAfter: cfg.Heartbeat,
+		Limits: limits, MDTs: mdts, Memory: cfg.Memory, History: history, Views: views, Own: own, GroupLimits: groupLimits, GroupChains: chains, StuckAfter: cfg.Heartbeat,
 		Groups:  groups.Config{InFlight: cfg.Limits.InFlight, Lease: cfg.Lease},
 		Modules: moduleKinds(), OneMDT: cfg.OneMDT, Everybody: everybodyOf(cfg),
 		BatchBytes:   batch,
@@ -381,19 +386,46 @@ func moduleKinds() []modules.Kind {
 }
 
 // checkChains looks whether the filters and modules for everybody and of the configured groups
-// can run.
-func checkChains(cfg *config.Config) (wrong []error) {
+// can run, and whether their windows fit into the memory beside those of the groups that are
+// stored.
+func checkChains(cfg *config.Config, stored []state.Group) (wrong []error) {
 	o := broker.Options{Modules: moduleKinds(), OneMDT: cfg.OneMDT}
 	if _, err := o.PlanEverybody(everybodyOf(cfg)); err != nil {
 		wrong = append(wrong, fmt.Errorf("ingest: %w", err))
 	}
+	var uses []broker.WindowUse
+	configured := make(map[string]bool)
 	for i, g := range cfg.Groups {
 		spec := specOf(g)
-		if _, err := o.Plan(spec.Chain, spec.Distribution); err != nil {
+		configured[g.Name] = true
+		plan, err := o.Plan(spec.Chain, spec.Distribution)
+		if err != nil {
 			wrong = append(wrong, fmt.Errorf("groups[%d] (%s): %w", i, g.Name, err))
+			continue
+		}
+		uses = append(uses, broker.WindowUse{Group: fmt.Sprintf("groups[%d] (%s)", i, g.Name), Bytes: plan.Windows(), MDTs: servedOf(cfg, g.MDTs)})
+	}
+	for _, g := range stored {
+		plan, err := o.Plan(broker.Chain{Filter: g.Filter, Modules: g.Chain, Consumers: g.Consumers}, g.Distribution)
+		if err == nil && !configured[g.Name] { // one that cannot run keeps its group waiting, and a problem says so
+			uses = append(uses, broker.WindowUse{Group: "the stored group " + g.Name, Bytes: plan.Windows(), MDTs: servedOf(cfg, g.MDTs)})
 		}
 	}
+	if err := broker.FitWindows(cfg.Memory, uses...); err != nil {
+		wrong = append(wrong, fmt.Errorf("memory: %w", err))
+	}
 	return wrong
+}
+
+// servedOf counts the MDTs of a configuration that a group is for, which names some or, with none,
+// all of them.
+func servedOf(cfg *config.Config, names []string) (n int) {
+	for _, u := range cfg.Upstream {
+		if len(names) == 0 || slices.Contains(names, u.MDT) {
+			n++
+		}
+	}
+	return n
 }
 
 // newLogger returns the log that a configuration asks for. The level is that of the

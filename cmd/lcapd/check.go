@@ -37,7 +37,8 @@ func newCheck(file *string) *cobra.Command {
 			}
 			say(*file, nil)
 			inUse := false
-			for _, err := range checkState(cfg) {
+			stored, differ := checkState(cfg)
+			for _, err := range differ {
 				inUse = inUse || errors.Is(err, state.ErrLocked)
 				say("state", err)
 			}
@@ -47,7 +48,7 @@ func newCheck(file *string) *cobra.Command {
 				}
 				say("http", checkHTTP(cfg))
 			}
-			for _, err := range checkChains(cfg) {
+			for _, err := range checkChains(cfg, stored) {
 				say(*file, err)
 			}
 			if len(cfg.Upstream) == 0 {
@@ -70,20 +71,21 @@ func newCheck(file *string) *cobra.Command {
 	}
 }
 
-// checkState looks whether lcapd would start with the state. One nil says that it would.
-func checkState(cfg *config.Config) []error {
+// checkState looks whether lcapd would start with the state, and which groups are in it. One nil
+// says that it would.
+func checkState(cfg *config.Config) ([]state.Group, []error) {
 	s, err := state.Open(cfg.State)
 	if err != nil {
-		return []error{err}
+		return nil, []error{err}
 	}
 	snapshot, err := s.Load()
 	if err = errors.Join(err, s.Close()); err != nil {
-		return []error{err}
+		return nil, []error{err}
 	}
 	if differ := agree(cfg, snapshot); len(differ) > 0 {
-		return differ
+		return snapshot.Groups, differ
 	}
-	return []error{nil}
+	return snapshot.Groups, []error{nil}
 }
 
 // checkListen looks whether an address can be served.

@@ -33,7 +33,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) error {
 		return err
 	}
 	limitMemory(cfg.Memory)
-	d, err := build(ctx, cfg, log)
+	d, err := build(ctx, file, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func runDemo(ctx context.Context, o demoOptions, out, stderr io.Writer) (err err
 		ctx, cancel = context.WithTimeout(ctx, o.length)
 		defer cancel()
 	}
-	d, err := build(ctx, cfg, log)
+	d, err := build(ctx, "", cfg, log)
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ func runWatch(ctx context.Context, o watchOptions, stderr io.Writer) error {
 		return err
 	}
 	limitMemory(cfg.Memory)
-	d, err := build(ctx, cfg, log)
+	d, err := build(ctx, "", cfg, log)
 	if err != nil {
 		return err
 	}
