@@ -220,6 +220,35 @@ func TestSealerAllocations(t *testing.T) {
 	}
 }
 
+// A filter for everybody allocates nothing for a record, only what leaves: the batch, its records and, of the live
+// reading, the identities of those that were dropped.
+func TestSealerAllocationsWithModules(t *testing.T) {
+	p := goldenPage(t)
+	for _, f := range typeFilters {
+		for name, until := range map[string]uint64{"live": 0, "catch-up": 1 << 60} {
+			s := ingest.NewSealer(through(ingest.Options{Until: until}, planFor(t, f.chain)))
+			index, kept := uint64(0), 0
+			allocations := testing.AllocsPerRun(100, func() {
+				index = p.number(index)
+				batches, err := add(s, p.packed)
+				check(t, err)
+				if b, err := s.Seal(); b != nil {
+					check(t, err)
+					batches = append(batches, b)
+				}
+				kept = 0
+				for _, b := range batches {
+					kept += b.Count
+				}
+			})
+			t.Logf("%s, %s: %v allocations for %d records, of which %d are kept", f.keeps, name, allocations, len(p.offsets), kept)
+			if allocations > 6 { // two lists of batches among them
+				t.Errorf("%s, %s: %v allocations for a batch", f.keeps, name, allocations)
+			}
+		}
+	}
+}
+
 // A page that is full is the batch; one that is not is copied, so that nobody keeps a page
 // for a few records.
 func TestFullPageIsNotCopied(t *testing.T) {
