@@ -68,6 +68,39 @@ func TestFilterForEverybody(t *testing.T) {
 	}
 }
 
+// What everybody's filter is may change between two runs: marks stay, what was dropped and acknowledged does not
+// come again, and what lies above a mark passes the new one, also what was handed out before.
+func TestFilterForEverybodyChanges(t *testing.T) {
+	s := newSiteWith(t, func(o *Options) { o.Everybody = Chain{Filter: `index in [5, 15, 25]`} })
+	log := s.logs[firstMDT]
+	s.group("g", groups.ByMDT)
+	s.group("behind", groups.ByMDT)
+	m, behind := s.join("g", "m", 8), s.join("behind", "m", 8)
+	log.grow(20)
+	if got := m.take(2); !slices.Equal(got, []uint64{5, 15}) {
+		t.Fatalf("got %v", got)
+	}
+	for handed := 0; handed < 2; { // and nothing of it is acknowledged
+		handed += len(indexesOf(behind.next().Records))
+	}
+	s.eventually("the mark", func() bool {
+		status, err := s.b.Status(s.ctx)
+		must(t, err)
+		return status.Groups[0].Tracks[0].Mark == 20
+	})
+	s.end()
+	s.opts.Everybody = Chain{Filter: "index != 15 and index < 30"}
+	s.start()
+	m, behind = s.join("g", "m", 8), s.join("behind", "m", 8)
+	log.grow(40)
+	wantRange(t, m.take(9), 21, 29)
+	got := behind.take(28)
+	if slices.Contains(got, 15) || got[0] != 1 || got[27] != 29 {
+		t.Errorf("who was behind got %v", got)
+	}
+	s.eventually("the clear", func() bool { return log.cleared() == 40 })
+}
+
 // Holes are those of what the MDT shows: they are looked at again although everything around
 // them is dropped, and what is found late passes the filter too.
 func TestLateRecordsPassTheFilterForEverybody(t *testing.T) {

@@ -40,10 +40,12 @@ func TestSharesOfATree(t *testing.T) {
 	end := sync.OnceFunc(func() { stop(); joined.Wait() })
 	t.Cleanup(end)
 
+	began := time.Now()
 	w.work("tar xf ../src.tar",
 		`mkdir -p b/tmp && printf 'package main\n\nimport _ "`+*sharesImport+`"\n\nfunc main() { println("built") }\n' > b/main.go`,
 		"GOCACHE=$PWD/b/cache GOTMPDIR=$PWD/b/tmp GOFLAGS= go build -o b/program b/main.go && b/program",
 		"rm -r src/net src/go src/os src/runtime b/cache")
+	t.Logf("the work took %.1f s", time.Since(began).Seconds())
 	last := w.waitUntilAcknowledged()
 	var stats []wire.ModuleStatus
 	if err := json.Unmarshal(w.cli("-o", "json", "modules", "lean"), &stats); err != nil || len(stats) != 2 {
