@@ -69,14 +69,14 @@ type failingMDT struct {
 	site *deviceSite
 	work *upstream.Workload
 	next uint64
-	logs []servedLog     // that there were; the last one is served
+	logs []servedLog // that there were; the last one is served
 	// late is, by index, what may appear behind later ones: what was hidden at first, and what did not
 	// exist, as an MDT that has lost its tail issues these indexes again.
 	late map[uint64]bool
-	undo []func()        // faults that last until they are undone
-	down bool            // one of them is that nobody serves the device
-	lost int             // records that the MDT lost, cleared or not
-	news int             // how often it began anew or lost its end
+	undo []func() // faults that last until they are undone
+	down bool     // one of them is that nobody serves the device
+	lost int      // records that the MDT lost, cleared or not
+	news int      // how often it began anew or lost its end
 }
 
 // servedLog is what a log was given. Runs go on for hours: nothing is kept twice.
