@@ -122,7 +122,7 @@ func (l *loop) openChain(o core.OpenChain) {
 	g, _ := l.core.Group(o.Group)
 	s := &stage{stop: stop, orders: make(chan core.Process, core.MostUnanswered), key: chainKey{o.Group, o.MDT}}
 	l.stages[o.Chain] = s
-	t := &transformer{b: l.b, o: o, slots: g.Config.Distribution == groups.ByFID}
+	t := &transformer{b: l.b, o: o, slots: g.Config.Distribution == groups.ByFID, most: min(derivedBytes, l.b.opts.BatchBytes)}
 	l.started.Go(func() { t.run(ctx, chainOf(g), g.Config.Distribution, s.orders) })
 }
 
@@ -141,6 +141,7 @@ type transformer struct {
 	b     *Broker
 	o     core.OpenChain
 	slots bool // the group needs the ordering keys of the records
+	most  int  // bytes of a derived batch, but for one of one record
 	chain *modules.Chain
 }
 
@@ -247,7 +248,7 @@ func (t *transformer) derive(out modules.Batch) (list []*core.Batch) {
 		list, from, start, count = append(list, b), to, end, 0
 	}
 	for scan := changelog.NewScanner(rest); scan.Scan(); {
-		if end := int(scan.Offset()); count > 0 && end-start > derivedBytes {
+		if end := int(scan.Offset()); count > 0 && end-start > t.most {
 			seal(last, end-scan.Record().Size())
 		}
 		last = scan.Last

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -168,11 +169,17 @@ func TestDerivedBatchesAreCut(t *testing.T) {
 		must(t, err)
 		count++
 	}
-	x := &transformer{o: core.OpenChain{Epoch: 3}, slots: true}
+	for _, most := range []int{derivedBytes, 16 << 10} {
+		t.Run(strconv.Itoa(most), func(t *testing.T) { checkDerived(t, packed, count, most) })
+	}
+}
+
+func checkDerived(t *testing.T, packed []byte, count, most int) {
+	x := &transformer{o: core.OpenChain{Epoch: 3}, slots: true, most: most}
 	list := x.derive(modules.Batch{From: 0, To: 20_100, Records: packed, Count: count})
 	from, records := uint64(0), 0
 	for i, b := range list {
-		if b.From != from || cap(b.Records) > derivedBytes || b.Epoch != 3 || b.Slots == nil {
+		if b.From != from || cap(b.Records) > most || b.Epoch != 3 || b.Slots == nil {
 			t.Fatalf("batch %d: (%d,%d] with %d bytes behind %d", i, b.From, b.To, len(b.Records), from)
 		}
 		got := indexesOf(b.Records)

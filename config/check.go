@@ -19,6 +19,7 @@ func check(c *Config, t *tree, good map[string]bool, problems *[]Problem) {
 	k := checker{c, t, good, problems}
 	k.times()
 	k.limits()
+	k.batch()
 	k.deviceDir()
 	k.addresses()
 	k.names()
@@ -42,6 +43,28 @@ func (k checker) times() {
 func (k checker) limits() {
 	if s, ok := k.at("limits.per_address", "limits.connections"); ok && k.Limits.PerAddress > k.Limits.Connections {
 		s.refuse(k.Limits.PerAddress, fmt.Sprintf("limits.connections (%d) at most", k.Limits.Connections))
+	}
+}
+
+// pagesOfReader is how many batches the readers of an MDT hold for themselves, one that
+// follows it and one that catches up.
+const pagesOfReader = 6
+
+// batch: what readers hold must be small beside what they read, and what was read must
+// be deliverable. The least that auto stands for is always allowed.
+func (k checker) batch() {
+	const always = 128 << 10
+	if k.Batch <= always {
+		return
+	}
+	if s, ok := k.at("batch", "ingest.modules"); ok && k.Everybody.Modules != "" && k.Batch > MaxChangedBatch {
+		s.refuse(sizeText(k.Batch), fmt.Sprintf("%s at most beside ingest.modules, which may make records larger", sizeText(MaxChangedBatch)))
+	}
+	s, ok := k.at("batch", "memory", "upstream")
+	n := int64(max(len(k.Upstream), 1))
+	if most := k.Memory / 4 / pagesOfReader / n; ok && k.Batch > most {
+		most = max(most&^1023, always)
+		s.refuse(sizeText(k.Batch), fmt.Sprintf("%s at most with %d MDTs and a memory of %s, or more memory", sizeText(most), n, sizeText(k.Memory)))
 	}
 }
 

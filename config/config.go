@@ -15,6 +15,9 @@ type Config struct {
 	// Memory is how many bytes of records may be kept, all MDTs together: at least
 	// [MinMemory].
 	Memory int64
+	// Batch is how many bytes of records a batch holds at most, but for one of one record: from
+	// [MinBatch] to [MaxBatch], [MaxChangedBatch] if Everybody has modules. 0 leaves it to lcapd.
+	Batch int64
 	// CreateGroups says whether a join may create a group that does not exist.
 	CreateGroups bool
 	// ClearWithoutGroups makes the clear follow the reader while there is no group.
@@ -54,6 +57,16 @@ type Passing struct {
 // MinMemory is the least Memory, in bytes: a daemon with some MDTs needs room for
 // a few batches of each.
 const MinMemory = 64 << 20
+
+// The bounds of Batch, in bytes. With smaller batches the headers and acknowledgements cost more
+// than the records; larger ones do not fit into a frame as any client takes it.
+const (
+	MinBatch = 16 << 10
+	MaxBatch = 4 << 20
+	// MaxChangedBatch is for records that modules may make larger: a frame takes whatever
+	// becomes of them.
+	MaxChangedBatch = 256 << 10
+)
 
 // UnknownExtra is what to do with a record whose extra flags are unknown.
 type UnknownExtra string

@@ -57,6 +57,7 @@ var full = &config.Config{
 	Profile: true, State: "/srv/lcapd",
 	Memory:             2 << 30,
 	CreateGroups:       true,
+	Batch:              256 << 10,
 	ClearWithoutGroups: true,
 	OneMDT:             true,
 	UnknownExtra:       config.AssumeEmpty,
@@ -214,7 +215,7 @@ func TestDiff(t *testing.T) {
 	ch := config.Diff(config.Default(), full)
 	live := []string{"create_groups", "log.level"}
 	fixed := []string{
-		"listen", "http", "profile", "state", "memory", "clear_without_groups", "unknown_extra", "device_dir", "log.format", "upstream", "one_mdt",
+		"listen", "http", "profile", "state", "memory", "batch", "clear_without_groups", "unknown_extra", "device_dir", "log.format", "upstream", "one_mdt",
 		"ingest.filter", "ingest.modules", "ingest.consumers", "groups",
 		"limits.connections", "limits.per_address", "limits.frame", "limits.in_flight", "lease", "heartbeat", "shutdown",
 	}

@@ -14,6 +14,7 @@ var other = map[string]string{
 	"profile":              "true",
 	"state":                "/tmp",
 	"memory":               "3GiB",
+	"batch":                "32KiB",
 	"create_groups":        "true",
 	"clear_without_groups": "true",
 	"unknown_extra":        "assume-empty",

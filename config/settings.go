@@ -28,6 +28,10 @@ The directory of durable marks and groups. It must be kept: 'lcapd init' makes i
 How many bytes of records may be kept in memory, 64MiB at least. Consumers that lag
 further behind are served from Lustre again. The windows of modules may hold half of it,
 all groups and MDTs together: see docs/modules.md.`},
+	{key: "batch", text: "auto", field: of(func(c *Config) *int64 { return &c.Batch }, autoSize(MinBatch, MaxBatch)), doc: `
+The most bytes of records that a member or listener gets at once, 16KiB to 4MiB; auto is
+512KiB, and down to 128KiB with many MDTs and little memory. Smaller batches spread a
+burst over more members, larger ones cost less CPU: see docs/performance.md.`},
 	{key: "create_groups", live: true, text: "false", field: of(func(c *Config) *bool { return &c.CreateGroups }, boolean), doc: `
 Whether joining a group that does not exist creates it. A group holds back the clear
 until it has acknowledged, so a mistyped name fills the MDT.`},

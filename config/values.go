@@ -145,6 +145,19 @@ func size(least, most int64, zero bool) parser[int64] {
 	}
 }
 
+// autoSize takes a number of bytes from least to most, or auto, which is 0.
+func autoSize(least, most int64) parser[int64] {
+	return func(s spot, v any) (int64, bool) {
+		if v == "auto" {
+			return 0, true
+		}
+		if n, ok := asSize(v); ok && n >= least && n <= most {
+			return n, true
+		}
+		return 0, s.refuse(v, fmt.Sprintf("auto, or a size from %s to %s", sizeText(least), sizeText(most)))
+	}
+}
+
 // asSize returns the number of bytes that v stands for.
 func asSize(v any) (int64, bool) {
 	text, isText := v.(string)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lcapd/lcapd/config"
 	"github.com/lcapd/lcapd/internal/bench"
 )
 
@@ -47,8 +48,8 @@ use. CPU and memory of that lcapd are not measured.`
 type benchOptions struct {
 	bench.Options
 	bench.Scenario
-	preset, memory, save, compare string
-	ipc, retained                 bool
+	preset, memory, batch, save, compare string
+	ipc, retained                        bool
 }
 
 func newBench() *cobra.Command {
@@ -82,6 +83,7 @@ func newBench() *cobra.Command {
 	f.IntVar(&o.Backlog, "records", 10_000_000, "records in the changelogs of llog and device, for one run")
 	f.BoolVar(&o.ipc, "ipc", false, "Unix sockets in place of tcp over the loopback")
 	f.StringVar(&o.memory, "memory", "256MiB", "lcapd's memory limit, 64MiB at least")
+	f.StringVar(&o.batch, "batch", "", "the most bytes of records in a batch of lcapd, 16KiB to 4MiB (default: lcapd's own)")
 	f.IntVar(&o.Repeat, "repeat", 5, "how often all is run")
 	f.DurationVar(&o.WarmUp, "warm-up", 800*time.Millisecond, "how long each run goes before it is measured")
 	f.DurationVar(&o.Duration, "duration", 1500*time.Millisecond, "for how long each run is measured")
@@ -148,6 +150,11 @@ func (o *benchOptions) choose(cmd *cobra.Command) (p bench.Preset, err error) {
 	if o.Memory, err = sizeOf(o.memory); err != nil || o.Memory < 64<<20 {
 		return p, badUsage(cmd, "--memory %q: a size such as 256MiB, of 64MiB at least", o.memory)
 	}
+	if o.batch != "" {
+		if o.Batch, err = sizeOf(o.batch); err != nil || o.Batch < config.MinBatch || o.Batch > config.MaxBatch {
+			return p, badUsage(cmd, "--batch %q: a size from 16KiB to 4MiB", o.batch)
+		}
+	}
 	if o.Repeat < 1 || o.Duration <= 0 || o.WarmUp < 0 || o.Backlog < 1 {
 		return p, badUsage(cmd, "--repeat, --duration and --records must be above 0, and --warm-up not below")
 	}
@@ -157,12 +164,12 @@ func (o *benchOptions) choose(cmd *cobra.Command) (p bench.Preset, err error) {
 	o.progress(cmd)
 	switch o.preset {
 	case "targets":
-		return bench.Targets(), nil
+		return o.batched(bench.Targets()), nil
 	case "quick":
 		if !cmd.Flags().Changed("repeat") {
 			o.Repeat = 2
 		}
-		return bench.Quick(), nil
+		return o.batched(bench.Quick()), nil
 	case "":
 		o.Name, o.Scenario.Retained = "custom", o.retained
 		if o.Listeners > 0 && !cmd.Flags().Changed("groups") {
@@ -173,12 +180,20 @@ func (o *benchOptions) choose(cmd *cobra.Command) (p bench.Preset, err error) {
 	return p, badUsage(cmd, "preset %q is unknown: targets or quick", o.preset)
 }
 
+// batched gives the scenarios of a preset the batches that were asked for.
+func (o *benchOptions) batched(p bench.Preset) bench.Preset {
+	for i := range p.Scenarios {
+		p.Scenarios[i].Batch = o.Batch
+	}
+	return p
+}
+
 // chooseServer finds the program, or the server that runs.
 func (o *benchOptions) chooseServer(cmd *cobra.Command) (err error) {
 	if cmd.Flag("server").Changed {
 		switch {
-		case o.preset != "" || o.Rate != 0 || o.Listeners > 0 || o.Upstream != "memory" || o.retained:
-			return badUsage(cmd, "with --server the load is what that lcapd has: leave out --preset, --upstream, --rate, --retained and --listeners")
+		case o.preset != "" || o.Rate != 0 || o.Listeners > 0 || o.Upstream != "memory" || o.retained || o.batch != "":
+			return badUsage(cmd, "with --server the load is what that lcapd has: leave out --preset, --upstream, --rate, --retained, --batch and --listeners")
 		case len(o.GroupNames) == 0:
 			return badUsage(cmd, "--server needs --group, the groups to join; what they are handed is acknowledged")
 		}

@@ -272,10 +272,11 @@ func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
 	cfg := d.cfg
 	limits := core.DefaultConfig
 	history, views := cfg.Memory/8, cfg.Memory/16
-	batch := broker.BatchBytes(cfg.Memory, len(mdts))
+	batch := batchBytes(cfg, len(mdts))
 	readers := int64(len(mdts)) * ingest.Options{BatchBytes: batch}.Footprint() * 2
 	limits.Memory = cfg.Memory - history - views - min(readers, cfg.Memory/4)
 	limits.Pinned = limits.Memory / 4
+	limits.Grant = max(limits.Grant, 2*int64(batch)) // one batch is read while another is taken in
 	limits.ClearWithoutGroups = cfg.ClearWithoutGroups
 	own, groupLimits, chains := make(map[string]groups.Config), make(map[string]core.Limits), make(map[string]broker.Chain)
 	for _, g := range cfg.Groups {
@@ -291,6 +292,17 @@ func (d *daemon) brokerOptions(mdts []broker.MDT) broker.Options {
 		AssumeEmpty:  cfg.UnknownExtra == config.AssumeEmpty,
 		CreateGroups: cfg.CreateGroups, Store: d.store, Log: d.log,
 	}
+}
+
+// batchBytes is how large batches may be: as the configuration has it, or else by memory and MDTs.
+func batchBytes(cfg *config.Config, mdts int) int {
+	switch {
+	case cfg.Batch > 0:
+		return int(cfg.Batch)
+	case cfg.Everybody.Modules != "":
+		return min(broker.BatchBytes(cfg.Memory, mdts), config.MaxChangedBatch)
+	}
+	return broker.BatchBytes(cfg.Memory, mdts)
 }
 
 func (d *daemon) transportOptions() transport.Options {

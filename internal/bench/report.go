@@ -97,6 +97,9 @@ func (s *Scenario) describe() string {
 	if s.Listeners > 0 {
 		text = fmt.Sprintf("%s, %d MDTs, %d listeners, %s", s.Upstream, s.MDTs, s.Listeners, s.sizes())
 	}
+	if s.Batch > 0 {
+		text += fmt.Sprintf(", batches of %s", bytesText(s.Batch))
+	}
 	switch {
 	case s.Rate > 0:
 		text += fmt.Sprintf(", %d records/s", s.Rate)
@@ -104,6 +107,17 @@ func (s *Scenario) describe() string {
 		text += fmt.Sprintf(", at %d %% of what the first scenario reaches", -s.Rate)
 	}
 	return text
+}
+
+// bytesText is a number of bytes with a unit that divides it.
+func bytesText(n int64) string {
+	switch {
+	case n%(1<<20) == 0:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n%(1<<10) == 0:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d bytes", n)
 }
 
 // number is a value with three digits that count.

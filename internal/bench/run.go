@@ -204,9 +204,13 @@ func (x *run) startLCAPD(ctx context.Context, st *stage, rate, records int) erro
 	if x.Upstream == "device" {
 		devices = fmt.Sprintf("device_dir: %s/dev\n", x.dir)
 	}
+	batch := ""
+	if x.Batch > 0 {
+		batch = fmt.Sprintf("batch: %d\n", x.Batch)
+	}
 	config := fmt.Sprintf("listen: [{addr: %q, allow: [listen, consume]}]\nhttp: 127.0.0.1:0\nprofile: true\nstate: %s/state\nmemory: %d\n"+
-		"%slog: {level: info, format: json}\nshutdown: 0s\nlimits: {connections: 8192, per_address: 8192}\nupstream:\n%s\ngroups:\n%s\n",
-		addr, dir, x.Memory, devices, strings.Join(up, "\n"), strings.Join(groups, "\n"))
+		"%s%slog: {level: info, format: json}\nshutdown: 0s\nlimits: {connections: 8192, per_address: 8192}\nupstream:\n%s\ngroups:\n%s\n",
+		addr, dir, x.Memory, batch, devices, strings.Join(up, "\n"), strings.Join(groups, "\n"))
 	if st.daemon, err = startDaemon(ctx, x.LCAPD, dir, config); err == nil {
 		st.closes = append(st.closes, st.daemon.end)
 	}

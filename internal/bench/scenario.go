@@ -23,6 +23,8 @@ type Scenario struct {
 	Distribution string `json:"distribution,omitempty"`
 	// Size is that of a record in bytes, 0 for a mix.
 	Size int `json:"size"`
+	// Batch is how large lcapd's batches may be, in bytes; 0 for its default.
+	Batch int64 `json:"batch,omitempty"`
 	// Rate is how many records a second come, all MDTs together; 0 for as many as are
 	// taken. A negative one is the part, in percent, of what the first scenario reaches.
 	// With a rate latency is measured, without one the limit.
