@@ -64,7 +64,7 @@ func newBench() *cobra.Command {
 			"  lcapcli bench --groups 4 --members 2 --compare before.json\n" +
 			"  lcapcli bench --rate 100000                # latency\n" +
 			"  lcapcli bench --upstream llog --ipc --size 0\n" +
-			"  lcapcli bench --repeat 1 --profile /tmp    # then: go tool pprof /tmp/custom-0-lcapd.pprof",
+			"  lcapcli bench --repeat 1 --profile /tmp    # and look at /tmp/custom-0-lcapd.svg",
 		Args: arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
@@ -92,7 +92,7 @@ func newBench() *cobra.Command {
 	f.StringVar(&o.Dir, "dir", "", "where files are written and removed again (default: $TMPDIR)")
 	f.StringVar(&o.save, "save", "", "write the result as JSON into this file")
 	f.StringVar(&o.compare, "compare", "", "show the change against a result that was saved")
-	f.StringVar(&o.Profile, "profile", "", "a folder for CPU profiles of lcapd and of one member")
+	f.StringVar(&o.Profile, "profile", "", "a folder for CPU profiles of lcapd and of one member, and for pictures of them (flame graphs)")
 	complete(cmd, "preset", "targets", "quick")
 	complete(cmd, "upstream", "memory", "llog", "device")
 	complete(cmd, "distribution", distributions...)

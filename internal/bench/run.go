@@ -169,7 +169,7 @@ func (x *run) lcapd(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := stopTrips(); err != nil {
+	if err := errors.Join(stopTrips(), x.drawProfiles()); err != nil {
 		return err
 	}
 	x.note(w)
@@ -231,7 +231,7 @@ func (x *run) startReaders(ctx context.Context, st *stage) error {
 		for i := range x.Members {
 			spec := peerSpec{Role: roleMember, Addr: addr, Group: group, Name: fmt.Sprintf("bench-%d-%d", os.Getpid(), i), Latency: x.Rate > 0}
 			if x.Profile != "" && g == 0 && i == 0 {
-				spec.Profile = filepath.Join(x.Profile, fmt.Sprintf("%s-%d-member.pprof", x.Name, x.n))
+				spec.Profile = x.profileFile("member", "pprof")
 			}
 			c, err := st.start(ctx, spec)
 			if err != nil {
@@ -367,15 +367,6 @@ func (x *run) nothingCame() error {
 		return fmt.Errorf("nothing came to one of the members from %s while it was measured: bench measures groups to which records come all the time; 'lcapcli groups' shows them", x.Server)
 	}
 	return errors.New("nothing came to one of the readers while it was measured; is --records too small?")
-}
-
-// profile saves a CPU profile of lcapd.
-func (x *run) profile(ctx context.Context, st *stage, long time.Duration) error {
-	if x.Profile == "" || st.daemon == nil {
-		return nil
-	}
-	file := filepath.Join(x.Profile, fmt.Sprintf("%s-%d-lcapd.pprof", x.Name, x.n))
-	return st.daemon.save(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(int(long.Seconds()), 1)), file)
 }
 
 // look takes the tally of everybody.
