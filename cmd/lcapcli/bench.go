@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -39,6 +38,11 @@ Records come from:
   llog     a local changelog with --records in it, written before
   device   the same through an emulated changelog device; root only
 
+--plot draws four charts, each with the limit beside lcapd's rate: against 1 to 8
+members, 1 to 8 groups, batches of 16 KiB to 1 MiB, and a backlog on disk of up to
+--records. It says beforehand how long that takes; --size, --distribution, --ipc and
+--memory are what all loads have in common.
+
 --preset targets runs what lcapd is built for, shows measured beside demanded, and
 ends with exit code 1 if something is missed; quick is a form of it with wide margins
 that takes less than a minute. With --server nothing is started but the members, which
@@ -48,8 +52,9 @@ use. CPU and memory of that lcapd are not measured.`
 type benchOptions struct {
 	bench.Options
 	bench.Scenario
-	preset, memory, batch, save, compare string
-	ipc, retained                        bool
+	preset, memory, batch, save, compare, plot string
+	ipc, retained                              bool
+	sweeps                                     []bench.Sweep // with --plot
 }
 
 func newBench() *cobra.Command {
@@ -63,6 +68,8 @@ func newBench() *cobra.Command {
 			"  lcapcli bench --groups 4 --members 2 --save before.json\n" +
 			"  lcapcli bench --groups 4 --members 2 --compare before.json\n" +
 			"  lcapcli bench --rate 100000                # latency\n" +
+			"  lcapcli bench --plot rates.svg --save rates.json\n" +
+			"  lcapcli bench --upstream llog --behind 5000000   # catching up\n" +
 			"  lcapcli bench --upstream llog --ipc --size 0\n" +
 			"  lcapcli bench --repeat 1 --profile /tmp    # and look at /tmp/custom-0-lcapd.svg",
 		Args: arguments(0, 0, "no argument"),
@@ -81,6 +88,7 @@ func newBench() *cobra.Command {
 	f.IntVar(&o.Rate, "rate", 0, "records a second, all MDTs together; 0 for as many as go. With a rate latency is measured")
 	f.BoolVar(&o.retained, "retained", false, "measure only what buffered records take")
 	f.IntVar(&o.Backlog, "records", 10_000_000, "records in the changelogs of llog and device, for one run")
+	f.IntVar(&o.Behind, "behind", 0, "with llog or device: measure how fast groups catch up that are so many records behind")
 	f.BoolVar(&o.ipc, "ipc", false, "Unix sockets in place of tcp over the loopback")
 	f.StringVar(&o.memory, "memory", "256MiB", "lcapd's memory limit, 64MiB at least")
 	f.StringVar(&o.batch, "batch", "", "the most bytes of records in a batch of lcapd, 16KiB to 4MiB (default: lcapd's own)")
@@ -90,6 +98,7 @@ func newBench() *cobra.Command {
 	f.StringVar(&o.LCAPD, "lcapd", "", "the lcapd program (default: beside this one, else in $PATH)")
 	f.StringSliceVar(&o.GroupNames, "group", nil, "with --server: the groups to join, which must exist and be for nothing else")
 	f.StringVar(&o.Dir, "dir", "", "where files are written and removed again (default: $TMPDIR)")
+	f.StringVar(&o.plot, "plot", "", "draw rates against members, groups, batches and backlog into this SVG file, from loads of its own; 3 times each unless --repeat is given")
 	f.StringVar(&o.save, "save", "", "write the result as JSON into this file")
 	f.StringVar(&o.compare, "compare", "", "show the change against a result that was saved")
 	f.StringVar(&o.Profile, "profile", "", "a folder for CPU profiles of lcapd and of one member, and for pictures of them (flame graphs)")
@@ -110,6 +119,11 @@ func (o *benchOptions) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
+	if err := o.checkFiles(); err != nil {
+		return err
+	}
+	o.announce(cmd, preset.Scenarios)
+	o.progress(cmd)
 	report, err := o.measure(cmd, preset.Scenarios)
 	if errors.Is(err, bench.ErrScenario) {
 		return badUsage(cmd, "%w", err)
@@ -118,10 +132,9 @@ func (o *benchOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	met := report.Judge(preset.Targets)
-	if o.save != "" {
-		if err := saveReport(o.save, report); err != nil {
-			return err
-		}
+	report.Sweeps = o.sweeps
+	if err := o.write(report); err != nil {
+		return err
 	}
 	if err := o.print(cmd, report, earlier); err != nil {
 		return err
@@ -158,10 +171,12 @@ func (o *benchOptions) choose(cmd *cobra.Command) (p bench.Preset, err error) {
 	if o.Repeat < 1 || o.Duration <= 0 || o.WarmUp < 0 || o.Backlog < 1 {
 		return p, badUsage(cmd, "--repeat, --duration and --records must be above 0, and --warm-up not below")
 	}
+	if o.plot != "" {
+		return o.choosePlot(cmd)
+	}
 	if err := o.chooseServer(cmd); err != nil {
 		return p, err
 	}
-	o.progress(cmd)
 	switch o.preset {
 	case "targets":
 		return o.batched(bench.Targets()), nil
@@ -192,8 +207,8 @@ func (o *benchOptions) batched(p bench.Preset) bench.Preset {
 func (o *benchOptions) chooseServer(cmd *cobra.Command) (err error) {
 	if cmd.Flag("server").Changed {
 		switch {
-		case o.preset != "" || o.Rate != 0 || o.Listeners > 0 || o.Upstream != "memory" || o.retained || o.batch != "":
-			return badUsage(cmd, "with --server the load is what that lcapd has: leave out --preset, --upstream, --rate, --retained, --batch and --listeners")
+		case o.preset != "" || o.Rate != 0 || o.Listeners > 0 || o.Upstream != "memory" || o.retained || o.batch != "" || o.Behind != 0:
+			return badUsage(cmd, "with --server the load is what that lcapd has: leave out --preset, --upstream, --rate, --retained, --batch, --behind and --listeners")
 		case len(o.GroupNames) == 0:
 			return badUsage(cmd, "--server needs --group, the groups to join; what they are handed is acknowledged")
 		}
@@ -232,32 +247,10 @@ func (o *benchOptions) print(cmd *cobra.Command, report, earlier *bench.Report) 
 	case "table":
 		return report.Write(cmd.OutOrStdout(), earlier)
 	case "json":
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		return enc.Encode(report)
+		return encodeReport(cmd.OutOrStdout(), report)
 	default:
 		return badUsage(cmd, "output %q is unknown here: table or json", form)
 	}
-}
-
-func saveReport(file string, report *bench.Report) error {
-	data, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(data, '\n'), 0o644)
-}
-
-func readReport(file string) (*bench.Report, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	report := new(bench.Report)
-	if err := json.Unmarshal(data, report); err != nil || len(report.Results) == 0 {
-		return nil, fmt.Errorf("%s is no result of lcapcli bench --save", file)
-	}
-	return report, nil
 }
 
 // sizeOf reads a number of bytes such as 256MiB.

@@ -21,6 +21,7 @@ type child struct {
 	in      io.WriteCloser
 	answers *json.Decoder
 	addr    string
+	ready   time.Time // when it was
 }
 
 // startPeer starts this program again as a peer, and waits until it is ready.
@@ -49,7 +50,7 @@ func startPeer(ctx context.Context, spec peerSpec) (*child, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("a %s: %w", spec.Role, err), c.end())
 	}
-	c.addr = ready.Addr
+	c.addr, c.ready = ready.Addr, ready.At
 	return c, nil
 }
 

@@ -11,7 +11,8 @@
 //	scenario.go  what is run           metrics.go  what is measured, and its summary
 //	run.go       one run of a scenario targets.go  what is demanded; presets
 //	daemon.go    the lcapd process     report.go   table, comparison
-//	profile.go   profiles, drawn
+//	profile.go   profiles, drawn          behind.go  members that catch up
+//	sweep.go     many scenarios, drawn
 //	peer.go      the other processes: member.go, plain.go, echo.go
 //
 // The program that calls [Run] must, when it is called with [PeerCommand], call

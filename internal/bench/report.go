@@ -15,13 +15,12 @@ func (r *Report) Write(w io.Writer, earlier *Report) error {
 		}
 		fmt.Fprintln(w)
 	}
-	for i, result := range r.Results {
-		if i > 0 {
-			fmt.Fprintln(w)
-		}
-		if err := result.write(w, r.Server, earlier.find(result.Name)); err != nil {
+	if len(r.Sweeps) > 0 {
+		if err := r.writeSweeps(w, earlier); err != nil {
 			return err
 		}
+	} else if err := r.writeResults(w, earlier); err != nil {
+		return err
 	}
 	lcapd := fmt.Sprintf("lcapd's memory limit %d MiB", r.Memory>>20)
 	if r.Server != "" {
@@ -30,6 +29,18 @@ func (r *Report) Write(w io.Writer, earlier *Report) error {
 	_, err := fmt.Fprintf(w, "\n%d CPUs, %s, %s, %s. Compare ratios: rates are those of this machine at this moment.\n",
 		r.CPUs, r.Go, r.Network, lcapd)
 	return err
+}
+
+func (r *Report) writeResults(w io.Writer, earlier *Report) error {
+	for i, result := range r.Results {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		if err := result.write(w, r.Server, earlier.find(result.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // find returns the result of a scenario, nil for none.
@@ -99,6 +110,9 @@ func (s *Scenario) describe() string {
 	}
 	if s.Batch > 0 {
 		text += fmt.Sprintf(", batches of %s", bytesText(s.Batch))
+	}
+	if s.Behind > 0 {
+		text += fmt.Sprintf(", %d behind", s.Behind)
 	}
 	switch {
 	case s.Rate > 0:

@@ -20,6 +20,7 @@ type Report struct {
 	Memory  int64         `json:"memory"`           // the limit of lcapd, in bytes
 	Server  string        `json:"server,omitempty"` // the address of an lcapd that ran before; Memory is not its limit then
 	Results []*Result     `json:"results"`
+	Sweeps  []Sweep       `json:"sweeps,omitempty"` // of results; see [Report.Plot]
 	Targets []TargetValue `json:"targets,omitempty"`
 }
 
@@ -162,10 +163,7 @@ func (x *run) lcapd(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := x.startReaders(ctx, st); err != nil {
-		return err
-	}
-	w, err := x.measure(ctx, st)
+	w, err := x.count(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -177,6 +175,17 @@ func (x *run) lcapd(ctx context.Context) (err error) {
 		x.m[TripP50], x.m[TripP99] = micros(trips.quantile(0.5)), micros(trips.quantile(0.99))
 	}
 	return nil
+}
+
+// count starts the readers, and counts what comes to them.
+func (x *run) count(ctx context.Context, st *stage) (*window, error) {
+	if x.Behind > 0 {
+		return x.catchUp(ctx, st)
+	}
+	if err := x.startReaders(ctx, st); err != nil {
+		return nil, err
+	}
+	return x.measure(ctx, st)
 }
 
 // startLCAPD starts an lcapd whose sources show records at a rate, so many in all.
@@ -283,8 +292,11 @@ func (x *run) limit(ctx context.Context) (err error) {
 	st := new(stage)
 	defer func() { err = errors.Join(err, st.end()) }()
 	held := x.held[x.Name]
-	if held == 0 {
+	if held == 0 || x.Behind > 0 {
 		held = x.Memory * 5 / 8 // what it comes to
+	}
+	if x.Behind > 0 {
+		held = min(held, int64(x.Behind)*int64(x.size))
 	}
 	readers := x.Groups*x.Members + x.Listeners
 	spec := peerSpec{Role: roleSender, Addr: x.address("limit"), Records: x.dir + "/records", Bytes: held,
@@ -347,7 +359,7 @@ func (x *run) measure(ctx context.Context, st *stage) (*window, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &window{source: after.source.since(before.source), gc: after.gc - before.gc, held: after.held, catchUps: after.catchUps}
+	w := after.since(before)
 	for i, a := range after.sinks {
 		b := before.sinks[i]
 		p := part{seconds: a.At.Sub(b.At).Seconds(), usage: a.usage.since(b.usage)}
@@ -424,6 +436,11 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// since is what was counted after an earlier moment, but for the readers.
+func (w *window) since(before *window) *window {
+	return &window{source: w.source.since(before.source), gc: w.gc - before.gc, held: w.held, catchUps: w.catchUps}
 }
 
 func (u usage) since(before usage) usage {

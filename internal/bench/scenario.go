@@ -31,6 +31,9 @@ type Scenario struct {
 	Rate int `json:"rate,omitempty"`
 	// Retained measures what buffered records take: nobody reads them.
 	Retained bool `json:"retained,omitempty"`
+	// Behind, if above 0, is how many records the groups are behind when their members come; how
+	// fast they catch up is measured.
+	Behind int `json:"behind,omitempty"`
 	// Longer is by how much the time of measuring is multiplied: for what is rare; 0 for 1.
 	Longer int `json:"longer,omitempty"`
 }
@@ -83,6 +86,8 @@ func (s *Scenario) Check() error {
 		return no("a rate goes with the upstream memory only")
 	case s.Listeners > 0 && s.Rate == 0:
 		return no("listeners go with a rate: without one they only miss records")
+	case s.Behind < 0 || s.Behind > 0 && (s.Upstream == "memory" || s.Groups*s.Members == 0 || s.Listeners > 0):
+		return no("members of groups catch up, with the upstream llog or device, and %d records are no backlog otherwise", s.Behind)
 	}
 	_, err := template(s.Size)
 	if err != nil {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 type backlog struct {
 	dirs  []string
 	users [][]llog.UserID // by MDT and run
+	// records is how many all of them have.
+	records int
 }
 
 // upstream makes the sources of a run, and returns their lines of the configuration.
@@ -30,7 +33,7 @@ func (x *run) upstream(ctx context.Context, st *stage, rate, records int) (lines
 	}
 	logs := x.logs[x.Name]
 	if logs == nil {
-		x.progress("fill the changelogs of %s: %d records", x.Name, x.Backlog)
+		x.progress("fill the changelogs of %s: %d records", x.Name, cmp.Or(x.Behind, x.Backlog))
 		if logs, err = x.fill(ctx); err != nil {
 			return nil, err
 		}
@@ -73,30 +76,33 @@ func (x *run) fill(ctx context.Context) (*backlog, error) {
 			}
 			users = append(users, u.ID)
 		}
-		if err := appendTo(ctx, log, records, x.Backlog/x.MDTs); err != nil {
+		appended, err := appendTo(ctx, log, records, cmp.Or(x.Behind, x.Backlog)/x.MDTs)
+		if err != nil {
 			return nil, err
 		}
+		b.records += appended
 		b.dirs, b.users = append(b.dirs, dir), append(b.users, users)
 	}
 	return &b, nil
 }
 
-// appendTo appends records again and again, until there are so many.
-func appendTo(ctx context.Context, log *llog.Log, records []byte, count int) (err error) {
+// appendTo appends records again and again, until there are so many or a few more, and returns
+// how many.
+func appendTo(ctx context.Context, log *llog.Log, records []byte, count int) (done int, err error) {
 	a, err := log.NewAppender(llog.AppendOptions{Sync: llog.SyncNever})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	chunks := chunksOf(records, 1)
-	for done, i := 0, 0; done < count; i++ {
+	for i := 0; done < count; i++ {
 		appended, err := a.AppendNew(ctx, chunks[i%len(chunks)])
 		if err != nil {
-			return err
+			return done, err
 		}
 		done += appended.Records
 	}
-	return nil
+	return done, nil
 }
 
 // devicePatience is how long an emulated device may take to be there.
