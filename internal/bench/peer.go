@@ -87,6 +87,7 @@ func RunPeer(ctx context.Context, in io.Reader, out io.Writer) error {
 		case profiling != nil:
 			pprof.StopCPUProfile()
 			err = profiling.Close()
+			profiling, spec.Profile = nil, ""
 		}
 		if err != nil {
 			now.Err = failureOf(err)
