@@ -24,9 +24,13 @@ func TestBench(t *testing.T) {
 	out, err := cmd.Output()
 	var report struct {
 		Results []struct {
-			Name   string
-			Values map[string]struct{ Median float64 }
+			Name     string
+			Values   map[string]struct{ Median float64 }
+			Syscalls struct {
+				PerBatch map[string]float64 `json:"per_batch"`
+			}
 		}
+		NoSyscalls string `json:"no_syscalls"`
 		Targets []struct {
 			Name string
 			Met  bool
@@ -49,6 +53,9 @@ func TestBench(t *testing.T) {
 			if result.Values[name].Median <= 0 {
 				t.Errorf("%s: %s is missing", result.Name, name)
 			}
+		}
+		if calls := result.Syscalls.PerBatch; result.Name == "one" && calls["writev"] <= 0 && report.NoSyscalls == "" {
+			t.Errorf("system calls are %v, and it is not said why", calls)
 		}
 		delete(measured, result.Name)
 	}

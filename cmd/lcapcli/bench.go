@@ -31,7 +31,8 @@ What it says, each as the median of --repeat runs and the least and most of them
   the plain sender and receivers
   memory: the most that was resident, and bytes in use for a byte of buffered records
   latency, with --rate: from when the source shows a record until a member has it
-  the share of the garbage collector, records in a batch, calls of read and write for a batch
+  the share of the garbage collector, records in a batch, calls of read and write for a batch,
+  and where perf or strace can count them, which system calls, beside the first run
 
 Records come from:
   memory   an endless run that costs next to nothing: lcapd alone is measured
@@ -174,6 +175,7 @@ func (o *benchOptions) choose(cmd *cobra.Command) (p bench.Preset, err error) {
 	if o.plot != "" {
 		return o.choosePlot(cmd)
 	}
+	o.Syscalls = true
 	if err := o.chooseServer(cmd); err != nil {
 		return p, err
 	}

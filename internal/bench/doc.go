@@ -12,6 +12,7 @@
 //	run.go       one run of a scenario targets.go  what is demanded; presets
 //	daemon.go    the lcapd process     report.go   table, comparison
 //	profile.go   profiles, drawn          behind.go  members that catch up
+//	syscalls.go  perf, strace
 //	sweep.go     many scenarios, drawn
 //	peer.go      the other processes: member.go, plain.go, echo.go
 //

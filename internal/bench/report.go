@@ -28,6 +28,9 @@ func (r *Report) Write(w io.Writer, earlier *Report) error {
 	}
 	_, err := fmt.Fprintf(w, "\n%d CPUs, %s, %s, %s. Compare ratios: rates are those of this machine at this moment.\n",
 		r.CPUs, r.Go, r.Network, lcapd)
+	if err == nil && r.NoSyscalls != "" {
+		_, err = fmt.Fprintf(w, "System calls are not counted by kind: %s.\n", r.NoSyscalls)
+	}
 	return err
 }
 
@@ -85,7 +88,11 @@ func (r *Result) write(w io.Writer, server string, earlier *Result) error {
 		fmt.Fprintf(t, "  %s\t%s\t%s .. %s\t%s\t%s\t\n", padded(m.title), number(v.Median), number(v.Least), number(v.Most), m.unit,
 			change(v, earlier, m.Metric, m.lessIsGood))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil || r.Syscalls == nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "    %s\n", r.Syscalls.text())
+	return err
 }
 
 // titleWidth is that of the column of what was measured.

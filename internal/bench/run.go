@@ -14,21 +14,25 @@ import (
 
 // Report is what a benchmark has measured.
 type Report struct {
-	Time    time.Time     `json:"time"`
-	CPUs    int           `json:"cpus"`
-	Go      string        `json:"go"`
-	Network string        `json:"network"`
-	Memory  int64         `json:"memory"`           // the limit of lcapd, in bytes
-	Server  string        `json:"server,omitempty"` // the address of an lcapd that ran before; Memory is not its limit then
-	Results []*Result     `json:"results"`
-	Sweeps  []Sweep       `json:"sweeps,omitempty"` // of results; see [Report.Plot]
-	Targets []TargetValue `json:"targets,omitempty"`
+	Time    time.Time `json:"time"`
+	CPUs    int       `json:"cpus"`
+	Go      string    `json:"go"`
+	Network string    `json:"network"`
+	Memory  int64     `json:"memory"`           // the limit of lcapd, in bytes
+	Server  string    `json:"server,omitempty"` // the address of an lcapd that ran before; Memory is not its limit then
+	Results []*Result `json:"results"`
+	// NoSyscalls is why system calls were not counted; empty if they were, or were not asked for.
+	NoSyscalls string        `json:"no_syscalls,omitempty"`
+	Sweeps     []Sweep       `json:"sweeps,omitempty"` // of results; see [Report.Plot]
+	Targets    []TargetValue `json:"targets,omitempty"`
 }
 
 // Result is what was measured of a scenario.
 type Result struct {
 	Scenario
 	Values map[Metric]Value `json:"values"`
+	// Syscalls is nil where they were not counted.
+	Syscalls *Syscalls `json:"syscalls,omitempty"`
 
 	runs []map[Metric]float64
 }
@@ -106,6 +110,9 @@ func (r *runner) once(ctx context.Context, s Scenario, n int) (m map[Metric]floa
 		err = inTurn(ctx, run.limit, run.lcapd)
 	}
 	run.compare()
+	if run.calls != nil {
+		r.report.find(s.Name).Syscalls = run.calls
+	}
 	return run.m, err
 }
 
@@ -126,6 +133,8 @@ type run struct {
 	dir  string
 	size int // of a record, on average
 	m    map[Metric]float64
+	// calls are nil where they were not counted.
+	calls *Syscalls
 }
 
 // stage is the processes of a run.
@@ -169,6 +178,9 @@ func (x *run) lcapd(ctx context.Context) (err error) {
 		return err
 	}
 	if err := errors.Join(stopTrips(), x.drawProfiles()); err != nil {
+		return err
+	}
+	if x.calls, err = x.syscalls(ctx, st); err != nil {
 		return err
 	}
 	x.note(w)

@@ -59,6 +59,8 @@ type Options struct {
 	WarmUp, Duration time.Duration
 	// Profile, if not empty, is a folder for profiles of lcapd and of the first member.
 	Profile string
+	// Syscalls has the system calls of lcapd counted, beside the first run of each scenario.
+	Syscalls bool
 	// Progress, if not nil, is told what is done.
 	Progress func(text string)
 }
