@@ -64,7 +64,11 @@ func (k checker) batch() {
 	n := int64(max(len(k.Upstream), 1))
 	if most := k.Memory / 4 / pagesOfReader / n; ok && k.Batch > most {
 		most = max(most&^1023, always)
-		s.refuse(sizeText(k.Batch), fmt.Sprintf("%s at most with %d MDTs and a memory of %s, or more memory", sizeText(most), n, sizeText(k.Memory)))
+		mdts := "one MDT"
+		if n > 1 {
+			mdts = fmt.Sprintf("%d MDTs", n)
+		}
+		s.refuse(sizeText(k.Batch), fmt.Sprintf("%s at most with %s and a memory of %s, or more memory", sizeText(most), mdts, sizeText(k.Memory)))
 	}
 }
 

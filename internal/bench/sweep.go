@@ -126,7 +126,7 @@ func (r *Report) Plot(w io.Writer) error {
 	}
 	first := r.Results[0]
 	return chart.WriteLines(w, fmt.Sprintf("Records delivered by lcapd, and the limit of the machine: %s, %s, %s", first.sizes(), first.Distribution, r.Network),
-		fmt.Sprintf("medians of %d runs, least to most; %d CPUs, %s; the limit: a plain sender and as many plain receivers, in the same run",
+		fmt.Sprintf("runs of each: %d, with their median, least and most; %d CPUs, %s; the limit: a plain sender and as many plain receivers, in the same run",
 			len(first.Values[RecordsPerSecond].Runs), r.CPUs, r.Go), charts)
 }
 
