@@ -91,7 +91,7 @@ func Sweeps(base Scenario, records int) (sweeps []Sweep, scenarios []Scenario) {
 
 // Takes says about how long [Run] takes, on a machine that is not busy.
 func (o *Options) Takes(scenarios []Scenario) time.Duration {
-	const start, perRecord = 600 * time.Millisecond, 500 * time.Nanosecond
+	const start, perRecord = 500 * time.Millisecond, 300 * time.Nanosecond
 	each, once := time.Duration(0), time.Duration(0)
 	for _, s := range scenarios {
 		each += 2*start + 2*o.WarmUp + 2*o.Duration*time.Duration(max(s.Longer, 1)) // lcapd, and the limit

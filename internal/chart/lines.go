@@ -99,7 +99,8 @@ func (c *Lines) draw(d *drawing) {
 		}
 		fmt.Fprintf(d, `<polyline class="l l%s" points="%s"/>`+"\n", class, strings.TrimSpace(path.String()))
 		for _, p := range line {
-			d.line("l"+class+" w", s.x(p.X), s.y(p.Least), s.x(p.X), s.y(p.Most))
+			beside := s.x(p.X) + float64(4*i-2) // so that both lines' can be seen
+			d.line("l"+class+" w", beside, s.y(p.Least), beside, s.y(p.Most))
 			mark(d, class, s.x(p.X), s.y(p.Y))
 		}
 	}
