@@ -179,7 +179,7 @@ func (ev Persisted) apply(c *Core) {
 		if t.Track != w.ways[i] {
 			continue // it was moved meanwhile, and that mark is no longer its own
 		}
-		t.durable, t.ceiling = s.Mark, max(t.ceiling, s.Ceiling)
+		t.durable, t.ceiling = s.Mark, max(t.ceiling, min(s.Ceiling, t.wanted))
 		t.seek = t.seek && !s.Seek
 		t.CeilingRaised()
 		c.collect(t.group)

@@ -242,3 +242,37 @@ func TestALittleBehind(t *testing.T) {
 		t.Errorf("only %d were read", end)
 	}
 }
+
+// Why: a ceiling is reserved a million indexes ahead. If it stayed there, all of them would be told to be
+// delivered again, maybe, after each orderly restart, and nothing could be cancelled in them.
+func TestOrderlyEndTakesBackTheCeiling(t *testing.T) {
+	d := newDesk(t, DefaultConfig, "g")
+	d.read(d.live, 0, 60)
+	d.read(d.live, 60, 100)
+	d.join(1, "g", 1)
+	var last []MarkState
+	for d.core.Save() {
+		for _, o := range d.core.Outputs() {
+			if p, ok := o.(Persist); ok {
+				last = append(last, p.Update.Marks...)
+				d.core.Step(Persisted{Seq: p.Seq})
+			}
+		}
+	}
+	if n := len(last); n == 0 || last[n-1].Ceiling != 60 || last[n-1].Mark != 0 {
+		t.Fatalf("on disk in the end: %+v, want the ceiling 60, which is what was handed out", last)
+	}
+	again := New(DefaultConfig, State{
+		MDTs: []MDTState{{}}, Marks: last[len(last)-1:],
+		Groups: []GroupState{{Config: groups.Config{Name: "g", Distribution: groups.RoundRobin, InFlight: 1 << 40, Lease: time.Hour}}},
+	}, d.now)
+	e := &desk{t: t, core: again, now: d.now, got: make(map[Peer][]Deliver)}
+	e.work()
+	e.live = e.opened()[0].Reader
+	e.read(e.live, 0, 60)
+	e.read(e.live, 60, 100)
+	e.join(2, "g", 2)
+	if got := e.got[2]; len(got) != 2 || !got[0].MaybeRedelivered || got[1].MaybeRedelivered {
+		t.Errorf("deliveries of the next life: %+v", got)
+	}
+}

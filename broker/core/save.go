@@ -4,10 +4,12 @@ import "github.com/lcapd/lcapd/groups"
 
 // Save has everything durable written now, and what that allows cleared, for an
 // orderly end. It returns false when nothing is left to do. Call it again after each
-// Persisted and Cleared. A clear that fails is not tried again.
+// Persisted and Cleared, and let nothing be handed out any more. A clear that fails is not
+// tried again.
 func (c *Core) Save() (more bool) {
 	for _, m := range c.order {
 		for _, t := range m.tracks {
+			t.lowerCeiling(c)
 			if t.state().Mark > t.durable {
 				c.touch(t)
 			}
@@ -17,6 +19,16 @@ func (c *Core) Save() (more bool) {
 	c.persist.failed = false
 	c.writeState(true)
 	return more || c.persist.underway != nil || !c.persist.idle()
+}
+
+// lowerCeiling gives up what is reserved and will not be handed out: or the next life would
+// take a million records for such as somebody may have seen.
+func (t *track) lowerCeiling(c *Core) {
+	if reached := t.reached(); reached < t.wanted {
+		t.wanted = reached
+		t.ceiling = min(t.ceiling, reached)
+		c.touch(t)
+	}
 }
 
 // clearLast clears at once what may be, and tells whether a clear is under way.

@@ -48,6 +48,19 @@ type world struct {
 	refused   groups.LeaseID
 	owed      map[Peer][]Lost // what a member that was welcomed is still to be told
 	calm      bool            // no more faults: everything must come to its end
+	stopping  bool            // lcapd comes to an orderly end
+	// handed is the highest index that was handed out, by mark and epoch.
+	handed map[handedKey]uint64
+}
+
+// unhand forgets what was handed out under a mark that is gone.
+func (w *world) unhand(mark string) {
+	maps.DeleteFunc(w.handed, func(k handedKey, _ uint64) bool { return k.mark == mark })
+}
+
+type handedKey struct {
+	mark  string
+	epoch Epoch
 }
 
 // pending is something on its way to the core; one lane keeps its order.
@@ -141,6 +154,7 @@ func newWorld(rng *dice) *world {
 		copies:   make(map[*Batch]*Batch),
 		kept:     make(map[*Batch]bool),
 		freed:    make(map[*Batch]bool),
+		handed:   make(map[handedKey]uint64),
 		disk:     disk{groups: make(map[string]GroupState), marks: make(map[string]MarkState), mdts: make(map[groups.MDT]MDTState)},
 	}
 	w.cfg = Config{
@@ -317,6 +331,9 @@ func (w *world) do(r Request) {
 }
 
 func (w *world) carryOut() {
+	if w.stopping {
+		return // nothing is handed out any more
+	}
 	for rounds := 0; ; rounds++ {
 		if rounds > 1e5 {
 			w.fail("the work does not end")
@@ -515,6 +532,8 @@ func (w *world) deliver(d Deliver) {
 	if !ok || d.To > mark.Ceiling || mark.Epoch != d.Epoch {
 		w.fail("delivery up to %d, the ceiling on disk is %d", d.To, mark.Ceiling)
 	}
+	handed := handedKey{markKey(m.group, d.MDT), d.Epoch}
+	w.handed[handed] = max(w.handed[handed], d.To)
 	if len(w.owed[d.Member]) > 0 {
 		w.fail("member %d gets records before it was told what %s has missed: %v", d.Member, m.group, w.owed[d.Member])
 	}
@@ -730,6 +749,7 @@ func (d *disk) write(w *world, u Update) {
 		delete(w.groups, name)
 		for _, m := range w.mdts {
 			delete(d.marks, markKey(name, m.id))
+			w.unhand(markKey(name, m.id))
 		}
 	}
 	for _, id := range u.Removed {
@@ -737,6 +757,7 @@ func (d *disk) write(w *world, u Update) {
 		for key, s := range d.marks {
 			if s.MDT == id {
 				delete(d.marks, key)
+				w.unhand(key)
 			}
 		}
 	}
@@ -764,8 +785,11 @@ func (d *disk) write(w *world, u Update) {
 		if old, ok := d.marks[key]; ok && s.Mark < old.Mark && s.Epoch == old.Epoch && !s.Seek {
 			w.fail("the mark of %s falls from %d to %d", key, old.Mark, s.Mark)
 		}
-		if old, ok := d.marks[key]; ok && s.Ceiling < old.Ceiling && s.Epoch == old.Epoch {
+		if old, ok := d.marks[key]; ok && s.Ceiling < old.Ceiling && s.Epoch == old.Epoch && !w.stopping {
 			w.fail("the ceiling of %s falls from %d to %d", key, old.Ceiling, s.Ceiling)
+		}
+		if handed := w.handed[handedKey{key, s.Epoch}]; s.Ceiling < handed {
+			w.fail("the ceiling of %s is %d, below %d that was handed out", key, s.Ceiling, handed)
 		}
 		if _, ok := d.groups[s.Group]; !ok || !w.isFor(s.Group, s.MDT) {
 			w.fail("a mark of %s, which is not to be", key)
@@ -970,9 +994,35 @@ func (w *world) checkFreed(inWindow map[*Batch]bool) {
 	}
 }
 
-// crash is the end of lcapd: what was on its way is lost, or arrives all the same.
+// stop is lcapd's orderly end: what is to be durable gets to the disk, if that works.
+func (w *world) stop() {
+	w.note("lcapd stops")
+	w.stopping = true
+	for i := 0; i < 100 && w.core.Save(); i++ {
+		for _, out := range w.core.Outputs() {
+			switch out.(type) {
+			case Persist, Clear:
+				w.output(out)
+			}
+		}
+		w.arrive()
+	}
+	w.stopping = false
+	w.end()
+}
+
+// crash is lcapd killed, or stopped.
 func (w *world) crash() {
+	if w.rng.IntN(3) == 0 {
+		w.stop()
+		return
+	}
 	w.note("lcapd crashes")
+	w.end()
+}
+
+// end is the end of lcapd: what was on its way is lost, or arrives all the same.
+func (w *world) end() {
 	w.sending, w.copies, w.kept = make(map[*Batch]int), make(map[*Batch]*Batch), make(map[*Batch]bool)
 	for _, p := range w.pending {
 		if (p.lane == "disk" || strings.HasPrefix(p.lane, "mdt")) && w.rng.IntN(2) == 0 {
