@@ -250,6 +250,9 @@ func (x *Listener) look(k *link) (Shown, bool) {
 		return Shown{}, false
 	}
 	b := k.shown()
+	if k.unknown && k.epoch == w.epoch {
+		w.after = 0 // begun before our eyes: what was seen before had the number from an lcapd that was killed before it was on disk
+	}
 	switch {
 	case k.epoch == w.epoch && k.to <= w.after && !k.late:
 		x.at = k

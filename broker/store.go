@@ -135,6 +135,7 @@ func (s *store) write(u core.Update) error {
 		out.MDTs = append(out.MDTs, state.MDT{Name: name, Epoch: uint32(m.Epoch), Cleared: m.Cleared, Read: m.Read})
 		out.Recent = append(out.Recent, state.Recent{MDT: name, Epoch: uint32(m.Epoch), Records: toIDs(m.Recent)})
 	}
+	out.Ended = u.Ended
 	for _, m := range u.Marks {
 		name := s.names[m.MDT]
 		key := trackName(m.Group, name)

@@ -17,6 +17,7 @@ type persist struct {
 	last     time.Time // of the last write that ended
 	failed   bool      // the last one did: wait before the next
 	urgent   bool      // somebody waits for it
+	ended    bool      // nothing is handed out any more
 	trouble  trouble   // with writing
 	groups   []*group  // created or changed
 	deleted  []*group
@@ -28,6 +29,7 @@ type persist struct {
 // writing is what is on its way to the disk. It names groups and tracks by what they
 // are: another group may have taken a name meanwhile.
 type writing struct {
+	ended   bool // see persist
 	groups  []*group
 	saved   []GroupState // of groups
 	deleted []*group
@@ -40,7 +42,7 @@ type writing struct {
 }
 
 func (w *writing) update() Update {
-	u := Update{Groups: w.saved, Marks: w.marks, Removed: w.removed, MDTs: w.states}
+	u := Update{Ended: w.ended, Groups: w.saved, Marks: w.marks, Removed: w.removed, MDTs: w.states}
 	for _, g := range w.deleted {
 		u.Deleted = append(u.Deleted, g.Config.Name)
 	}
@@ -101,7 +103,7 @@ func (c *Core) writeState(urgent bool) {
 	}
 	p.urgent = false
 	p.seq++
-	w := &writing{groups: p.groups, deleted: p.deleted, removed: p.removed}
+	w := &writing{ended: p.ended, groups: p.groups, deleted: p.deleted, removed: p.removed}
 	for _, g := range p.groups {
 		g.dirty = false
 		w.saved = append(w.saved, g.state())
@@ -118,7 +120,7 @@ func (c *Core) writeState(urgent bool) {
 			w.tracks, w.ways, w.marks = append(w.tracks, t), append(w.ways, t.Track), append(w.marks, t.state())
 		}
 	}
-	*p = persist{seq: p.seq, last: p.last, failed: p.failed, trouble: p.trouble, underway: w, begun: c.now}
+	*p = persist{ended: p.ended, seq: p.seq, last: p.last, failed: p.failed, trouble: p.trouble, underway: w, begun: c.now}
 	c.emit(Persist{Seq: p.seq, Update: w.update()})
 }
 

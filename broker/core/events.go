@@ -378,6 +378,7 @@ type Update struct {
 	Removed []groups.MDT // before those in MDTs
 	MDTs    []MDTState   // changed or added
 	Marks   []MarkState
+	Ended   bool // nothing is handed out any more, so ceilings may fall to what was
 }
 
 // GroupState is what of a group is durable, besides its marks.

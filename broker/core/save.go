@@ -16,7 +16,7 @@ func (c *Core) Save() (more bool) {
 		}
 		more = c.clearLast(m) || more
 	}
-	c.persist.failed = false
+	c.persist.failed, c.persist.ended = false, true
 	c.writeState(true)
 	return more || c.persist.underway != nil || !c.persist.idle()
 }

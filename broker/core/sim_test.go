@@ -785,7 +785,7 @@ func (d *disk) write(w *world, u Update) {
 		if old, ok := d.marks[key]; ok && s.Mark < old.Mark && s.Epoch == old.Epoch && !s.Seek {
 			w.fail("the mark of %s falls from %d to %d", key, old.Mark, s.Mark)
 		}
-		if old, ok := d.marks[key]; ok && s.Ceiling < old.Ceiling && s.Epoch == old.Epoch && !w.stopping {
+		if old, ok := d.marks[key]; ok && s.Ceiling < old.Ceiling && s.Epoch == old.Epoch && !u.Ended {
 			w.fail("the ceiling of %s falls from %d to %d", key, old.Ceiling, s.Ceiling)
 		}
 		if handed := w.handed[handedKey{key, s.Epoch}]; s.Ceiling < handed {

@@ -145,4 +145,6 @@ type Update struct {
 	// Seeks are tracks that an operator moved: their marks may fall, not below what
 	// was cleared.
 	Seeks []Track
+	// Ended tells that nothing is handed out any more. So ceilings may fall to what was.
+	Ended bool
 }

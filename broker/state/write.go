@@ -120,12 +120,12 @@ func (d *draft) apply(u Update) error {
 		}
 	}
 	for _, t := range u.Tracks {
-		if err := d.putTrack(t, false); err != nil {
+		if err := d.putTrack(t, falls{ceiling: u.Ended}); err != nil {
 			return err
 		}
 	}
 	for _, t := range u.Seeks {
-		if err := d.putTrack(t, true); err != nil {
+		if err := d.putTrack(t, falls{mark: true, ceiling: u.Ended}); err != nil {
 			return err
 		}
 	}
@@ -244,8 +244,11 @@ func (d *draft) putRecent(r Recent) error {
 	return nil
 }
 
-// putTrack puts a track; its mark may fall if an operator seeks.
-func (d *draft) putTrack(t Track, seek bool) error {
+// falls is what of a track may fall: its mark if an operator seeks, its ceiling at the end.
+type falls struct{ mark, ceiling bool }
+
+// putTrack puts a track.
+func (d *draft) putTrack(t Track, may falls) error {
 	if !d.has(place{bucketGroups, t.Group}) {
 		return invalid("track of an unknown group %q", t.Group)
 	}
@@ -260,7 +263,7 @@ func (d *draft) putTrack(t Track, seek bool) error {
 		return err
 	}
 	if exists {
-		if err := old.checkNext(t, seek); err != nil {
+		if err := old.checkNext(t, may); err != nil {
 			return fmt.Errorf("%w: group %s, MDT %s: %w", ErrBackwards, t.Group, t.MDT, err)
 		}
 	}
@@ -278,16 +281,16 @@ func (d *draft) track(group, mdt string) (Track, bool, error) {
 	return t, true, err
 }
 
-// checkNext refuses what never falls to fall.
-func (t Track) checkNext(next Track, seek bool) error {
+// checkNext refuses what may not fall to fall.
+func (t Track) checkNext(next Track, may falls) error {
 	switch {
 	case next.Epoch < t.Epoch:
 		return fmt.Errorf("epoch %d → %d", t.Epoch, next.Epoch)
 	case next.Epoch > t.Epoch: // other indexes
 		return nil
-	case next.Mark < t.Mark && !seek:
+	case next.Mark < t.Mark && !may.mark:
 		return fmt.Errorf("epoch %d: mark %d → %d", t.Epoch, t.Mark, next.Mark)
-	case next.Ceiling < t.Ceiling:
+	case next.Ceiling < t.Ceiling && !may.ceiling:
 		return fmt.Errorf("epoch %d: hand-out ceiling %d → %d", t.Epoch, t.Ceiling, next.Ceiling)
 	}
 	return nil

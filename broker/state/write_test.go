@@ -58,6 +58,7 @@ func TestWriteRefuses(t *testing.T) {
 	}{
 		{"mark", Update{Tracks: track(func(t *Track) { t.Mark = 99 })}, ErrBackwards, "mark 100 → 99"},
 		{"ceiling", Update{Tracks: track(func(t *Track) { t.Ceiling-- })}, ErrBackwards, "ceiling 1100 → 1099"},
+		{"mark at the end", Update{Ended: true, Tracks: track(func(t *Track) { t.Mark = 99 })}, ErrBackwards, "mark 100 → 99"},
 		{"ceiling, seek", Update{Seeks: track(func(t *Track) { t.Ceiling-- })}, ErrBackwards, "ceiling"},
 		{"epoch of a track", Update{Tracks: track(func(t *Track) { t.Epoch = 1; t.Mark = 200 })}, ErrBackwards, "epoch 2 → 1"},
 		{"epoch of a track, seek", Update{Seeks: track(func(t *Track) { t.Epoch = 1 })}, ErrBackwards, "epoch 2 → 1"},
@@ -122,6 +123,7 @@ func TestWriteAllows(t *testing.T) {
 	}{
 		{"nothing", Update{}},
 		{"the same again", base()},
+		{"a lower ceiling at the end", Update{Ended: true, Tracks: track(func(t *Track) { t.Ceiling-- })}},
 		{"seek back", Update{Seeks: track(func(t *Track) { t.Mark = 80 })}},
 		{"seek forth", Update{Seeks: track(func(t *Track) { t.Mark = 5000 })}},
 		{"mark above the ceiling", Update{Tracks: track(func(t *Track) { t.Mark = 5000 })}}, // what is filtered is never handed out
