@@ -31,7 +31,7 @@ func TestBench(t *testing.T) {
 			}
 		}
 		NoSyscalls string `json:"no_syscalls"`
-		Targets []struct {
+		Targets    []struct {
 			Name string
 			Met  bool
 		}
