@@ -279,7 +279,7 @@ func (c *Chain) put(b []byte) {
 // buffers are those that chains at work borrow. Records are put together there and copied once: that is cheaper than to
 // find out first how much memory they will take.
 // One that a flush has made larger than lendBuffer is not lent again.
-const lendBuffer = 256 << 10
+const lendBuffer = 1 << 20
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
