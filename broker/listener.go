@@ -34,8 +34,8 @@ type Listener struct {
 type watched struct {
 	name string
 	// since: records older than that were made before the listener came. Zero once it
-	// was shown one, if the reader was at the end by then, and for a listener that says
-	// what it saw last: it gets what comes behind that, which is after.
+	// was shown one or told of a gap, if the reader was at the end by then, and for a listener
+	// that says what it saw last: it gets what comes behind that, which is after.
 	since changelog.Time
 	epoch core.Epoch
 	after uint64
@@ -275,6 +275,7 @@ func (g *Gap) goesOnWith(k *link) bool { return g.Epoch == k.epoch && g.To == k.
 
 // grow adds a range to what was missed.
 func (w *watched) grow(k *link) {
+	w.since = 0 // whoever knows of a gap must hear of all that is behind it
 	if w.gap == nil {
 		w.gap = &Gap{MDT: w.name, Epoch: k.epoch, From: k.from, To: k.from}
 		if k.epoch == w.epoch && w.after > k.from {

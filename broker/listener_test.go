@@ -346,6 +346,32 @@ func TestListenerEnds(t *testing.T) {
 	s.start()
 }
 
+// Why: a listener that came while old records were read was told of a gap among them, and then neither shown
+// nor told what followed it and was as old.
+func TestNothingIsSilentBehindAGap(t *testing.T) {
+	h := newHistory(1 << 20)
+	h.listeners = 1
+	w := &watched{name: "m", since: changelog.TimeOf(time.Unix(2_000_000_000, 0))}
+	x := &Listener{wants: map[groups.MDT]*watched{0: w}, order: []groups.MDT{0}, at: h.newest}
+	records := pack(t, made(1, 30)) // older than any listener
+	size := len(records) / 30
+	show := func(from, to int) {
+		h.show(&core.Batch{From: uint64(from), To: uint64(to), Count: to - from, Records: records[from*size : to*size]}, nil, false)
+	}
+	show(0, 10)
+	show(10, 20)
+	h.oldest.next.next.batch.Store(nil) // too old: (10, 20] is not kept any more
+	show(20, 30)
+	gap, err := x.Next(t.Context())
+	must(t, err)
+	if gap.Gap == nil || gap.Gap.From != 10 || gap.Gap.To != 20 {
+		t.Fatalf("got (%d, %d], %+v, want the gap (10, 20]", gap.From, gap.To, gap.Gap)
+	}
+	got, err := x.Next(t.Context())
+	must(t, err)
+	wantRange(t, indexesOf(got.Records), 21, 30)
+}
+
 // Gaps are told as they are, if a listener stands still over a reset or late records.
 func TestGapsDoNotMixEpochs(t *testing.T) {
 	h := newHistory(1)
