@@ -359,8 +359,12 @@ func TestNothingIsSilentBehindAGap(t *testing.T) {
 		h.show(&core.Batch{From: uint64(from), To: uint64(to), Count: to - from, Records: records[from*size : to*size]}, nil, false)
 	}
 	show(0, 10)
+	if got, ok := x.look(x.at.next); ok {
+		t.Fatalf("shown %+v, which is older than the listener", got)
+	}
+	h.limit = 0 // (10, 20] is not kept
 	show(10, 20)
-	h.oldest.next.next.batch.Store(nil) // too old: (10, 20] is not kept any more
+	h.limit = 1 << 20
 	show(20, 30)
 	gap, err := x.Next(t.Context())
 	must(t, err)
