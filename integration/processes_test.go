@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // processes are an lcapd and those around it, each known by its name: that of a member is
@@ -136,13 +138,38 @@ func (p *processes) stop() {
 	}
 }
 
-// describe shows what the processes wrote, for failures.
+// describe shows what the processes wrote, for failures, and what lcapd says or does now.
 func (p *processes) describe() {
+	p.examine()
 	for _, name := range p.names {
+		most := 6000
+		if name == "lcapd" {
+			most = 60_000
+		}
 		if text, err := os.ReadFile(p.logFile(name)); err == nil && len(text) > 0 {
-			p.t.Logf("%s:\n%s", name, text[max(0, len(text)-6000):])
+			p.t.Logf("%s:\n%s", name, text[max(0, len(text)-most):])
 		}
 	}
+}
+
+// examine shows how lcapd is. One that does not answer ends, and its log says where it hung.
+func (p *processes) examine() {
+	state, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid("lcapd")))
+	if err != nil {
+		p.t.Logf("lcapd does not run: %v", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, p.dir+"/lcapcli", "-s", p.addr, "status").CombinedOutput()
+	if err == nil {
+		p.t.Logf("lcapcli status:\n%s", out)
+		return
+	}
+	p.t.Logf("lcapcli status: %v\n%s\n%s", err, out, state)
+	_ = p.running["lcapd"].Process.Signal(syscall.SIGQUIT)
+	_ = p.running["lcapd"].Process.Signal(syscall.SIGCONT)
+	time.Sleep(time.Second) // it writes
 }
 
 // python returns Debian's Python, which has the modules that Debian installs.
