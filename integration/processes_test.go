@@ -144,7 +144,7 @@ func (p *processes) describe() {
 	for _, name := range p.names {
 		most := 6000
 		if name == "lcapd" {
-			most = 60_000
+			most = 200_000 // with the goroutines
 		}
 		if text, err := os.ReadFile(p.logFile(name)); err == nil && len(text) > 0 {
 			p.t.Logf("%s:\n%s", name, text[max(0, len(text)-most):])
@@ -152,21 +152,20 @@ func (p *processes) describe() {
 	}
 }
 
-// examine shows how lcapd is. One that does not answer ends, and its log says where it hung.
+// examine has lcapd say how it is, and where each of its goroutines is: with that it ends.
 func (p *processes) examine() {
 	state, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid("lcapd")))
 	if err != nil {
 		p.t.Logf("lcapd does not run: %v", err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, p.dir+"/lcapcli", "-s", p.addr, "status").CombinedOutput()
-	if err == nil {
-		p.t.Logf("lcapcli status:\n%s", out)
-		return
+	p.t.Logf("lcapd:\n%s", state)
+	for _, what := range []string{"status", "mdts", "groups", "members"} {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		out, err := exec.CommandContext(ctx, p.dir+"/lcapcli", "-s", p.addr, what).CombinedOutput()
+		cancel()
+		p.t.Logf("lcapcli %s: %v\n%s", what, err, out)
 	}
-	p.t.Logf("lcapcli status: %v\n%s\n%s", err, out, state)
 	_ = p.running["lcapd"].Process.Signal(syscall.SIGQUIT)
 	_ = p.running["lcapd"].Process.Signal(syscall.SIGCONT)
 	time.Sleep(time.Second) // it writes
