@@ -58,8 +58,11 @@ func TestFaults(t *testing.T) {
 	s.repair() // first: what is hidden may not be for long
 	s.endDue(time.Now().Add(time.Hour))
 	s.tidyUp()
-	s.waitUntilCleared()
-	s.waitUntilLocalsCleared()
+	logs := s.logs()
+	for _, l := range s.locals {
+		logs = append(logs, l.log)
+	}
+	s.waitUntilCleared(logs...)
 	s.stop()
 	s.check()
 }
@@ -363,23 +366,6 @@ func (s *faultSite) tidyUp() {
 			err := s.cli("groups", "delete", name)
 			return err == nil || strings.Contains(err.Error(), "unknown group")
 		})
-	}
-}
-
-// waitUntilLocalsCleared waits until the local changelogs are cleared to their ends.
-func (s *faultSite) waitUntilLocalsCleared() {
-	for _, l := range s.locals {
-		for end := time.Now().Add(2 * patience); ; time.Sleep(50 * time.Millisecond) {
-			info, err := l.log.Info()
-			must(s.t, err)
-			if info.Users[0].Cleared == info.Current {
-				break
-			}
-			if time.Now().After(end) {
-				s.describe()
-				s.t.Fatalf("%s is not cleared: %+v", l.name, info)
-			}
-		}
 	}
 }
 
