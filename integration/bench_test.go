@@ -47,6 +47,8 @@ func TestBench(t *testing.T) {
 		"fid":      {"records_per_s", "ratio"},
 		"retained": {"retained_ratio"},
 		"idle":     {"latency_p50_us", "latency_p999_us", "round_trip_p50_us", "latency_p50_in_round_trips"},
+		"loop":     {"step_one_ns", "step_many_ns", "step_ratio"},
+		"day":      {"batches", "connections", "memory_growth"},
 	}
 	for _, result := range report.Results {
 		for _, name := range measured[result.Name] {

@@ -31,6 +31,7 @@ What it says, each as the median of --repeat runs and the least and most of them
   the plain sender and receivers
   memory: the most that was resident, and bytes in use for a byte of buffered records
   latency, with --rate: from when the source shows a record until a member has it
+  whether lcapd grows, with --batches: what it has late in the run by what it had early
   the share of the garbage collector, records in a batch, calls of read and write for a batch,
   and where perf or strace can count them, which system calls, beside the first run
 
@@ -69,6 +70,7 @@ func newBench() *cobra.Command {
 			"  lcapcli bench --groups 4 --members 2 --save before.json\n" +
 			"  lcapcli bench --groups 4 --members 2 --compare before.json\n" +
 			"  lcapcli bench --rate 100000                # latency\n" +
+			"  lcapcli bench --batch 16KiB --batches 1000000 --connections 1000 --repeat 1\n" +
 			"  lcapcli bench --plot rates.svg --save rates.json\n" +
 			"  lcapcli bench --upstream llog --behind 5000000   # catching up\n" +
 			"  lcapcli bench --upstream llog --ipc --size 0\n" +
@@ -90,6 +92,8 @@ func newBench() *cobra.Command {
 	f.BoolVar(&o.retained, "retained", false, "measure only what buffered records take")
 	f.IntVar(&o.Backlog, "records", 10_000_000, "records in the changelogs of llog and device, for one run")
 	f.IntVar(&o.Behind, "behind", 0, "with llog or device: measure how fast groups catch up that are so many records behind")
+	f.IntVar(&o.Batches, "batches", 0, "measure whether lcapd grows while so many batches are delivered")
+	f.IntVar(&o.Connections, "connections", 0, "with --batches: how many others come and go meanwhile")
 	f.BoolVar(&o.ipc, "ipc", false, "Unix sockets in place of tcp over the loopback")
 	f.StringVar(&o.memory, "memory", "256MiB", "lcapd's memory limit, 64MiB at least")
 	f.StringVar(&o.batch, "batch", "", "the most bytes of records in a batch of lcapd, 16KiB to 4MiB (default: lcapd's own)")
@@ -200,7 +204,9 @@ func (o *benchOptions) choose(cmd *cobra.Command) (p bench.Preset, err error) {
 // batched gives the scenarios of a preset the batches that were asked for.
 func (o *benchOptions) batched(p bench.Preset) bench.Preset {
 	for i := range p.Scenarios {
-		p.Scenarios[i].Batch = o.Batch
+		if o.Batch > 0 {
+			p.Scenarios[i].Batch = o.Batch
+		}
 	}
 	return p
 }
@@ -209,8 +215,8 @@ func (o *benchOptions) batched(p bench.Preset) bench.Preset {
 func (o *benchOptions) chooseServer(cmd *cobra.Command) (err error) {
 	if cmd.Flag("server").Changed {
 		switch {
-		case o.preset != "" || o.Rate != 0 || o.Listeners > 0 || o.Upstream != "memory" || o.retained || o.batch != "" || o.Behind != 0:
-			return badUsage(cmd, "with --server the load is what that lcapd has: leave out --preset, --upstream, --rate, --retained, --batch, --behind and --listeners")
+		case o.preset != "" || o.Rate != 0 || o.Listeners > 0 || o.Upstream != "memory" || o.retained || o.batch != "" || o.Behind != 0 || o.Batches != 0 || o.Connections != 0:
+			return badUsage(cmd, "with --server the load is what that lcapd has: leave out --preset, --upstream, --rate, --retained, --batch, --batches, --connections, --behind and --listeners")
 		case len(o.GroupNames) == 0:
 			return badUsage(cmd, "--server needs --group, the groups to join; what they are handed is acknowledged")
 		}

@@ -12,7 +12,8 @@
 //	run.go       one run of a scenario targets.go  what is demanded; presets
 //	daemon.go    the lcapd process     report.go   table, comparison
 //	profile.go   profiles, drawn          behind.go  members that catch up
-//	syscalls.go  perf, strace
+//	syscalls.go  perf, strace          endure.go   does lcapd grow?
+//	step.go      the loop alone
 //	sweep.go     many scenarios, drawn
 //	peer.go      the other processes: member.go, plain.go, echo.go
 //

@@ -44,6 +44,17 @@ const (
 	TripP99  Metric = "round_trip_p99_us"
 	TripsP50 Metric = "latency_p50_in_round_trips"
 	TripsP99 Metric = "latency_p99_in_round_trips"
+	// What was done while it was looked whether lcapd grows, and what it has in the last quarter of that
+	// against the second: by how much anonymous memory has grown, goroutines and descriptors more.
+	BatchesDelivered Metric = "batches"
+	ConnectionsMade  Metric = "connections"
+	MemoryGrowth     Metric = "memory_growth"
+	GoroutineGrowth  Metric = "goroutines_more"
+	DescriptorGrowth Metric = "descriptors_more"
+	// One step of the loop, in nanoseconds.
+	StepOne   Metric = "step_one_ns"
+	StepMany  Metric = "step_many_ns"
+	StepRatio Metric = "step_ratio"
 )
 
 // metrics are all of them, with what humans are told, in the order of tables.
@@ -80,6 +91,14 @@ var metrics = []struct {
 	{Calls, "reads and writes of lcapd for a batch", "", true},
 	{CatchUps, "groups that catch up in the end", "", true},
 	{Gaps, "gaps told", "", true},
+	{BatchesDelivered, "batches delivered", "", false},
+	{ConnectionsMade, "connections that came and went", "", false},
+	{MemoryGrowth, "memory of lcapd, late / early", "", true},
+	{GoroutineGrowth, "more goroutines late than early", "", true},
+	{DescriptorGrowth, "more descriptors late than early", "", true},
+	{StepOne, "step of the loop, one of each", "ns", true},
+	{StepMany, "step of the loop, with so many", "ns", true},
+	{StepRatio, "step with many / with one", "", true},
 }
 
 // summarise makes values of runs.
@@ -178,6 +197,7 @@ func (x *run) compare() {
 		{MemberRatio, MemberCPU, ReceiverCPU},
 		{TripsP50, LatencyP50, TripP50},
 		{TripsP99, LatencyP99, TripP99},
+		{StepRatio, StepMany, StepOne},
 	} {
 		of, there := x.m[r.of]
 		if by := x.m[r.by]; there && by > 0 {

@@ -112,6 +112,9 @@ func (s *Scenario) sizes() string {
 // describe says what was run.
 func (s *Scenario) describe() string {
 	text := fmt.Sprintf("%s, %d MDTs, %d groups x %d members (%s), %s", s.Upstream, s.MDTs, s.Groups, s.Members, s.Distribution, s.sizes())
+	if s.Steps {
+		return fmt.Sprintf("the loop alone, %d MDTs, %d groups, %d members", s.MDTs, s.Groups, s.Groups*s.Members)
+	}
 	if s.Listeners > 0 {
 		text = fmt.Sprintf("%s, %d MDTs, %d listeners, %s", s.Upstream, s.MDTs, s.Listeners, s.sizes())
 	}
@@ -120,6 +123,9 @@ func (s *Scenario) describe() string {
 	}
 	if s.Behind > 0 {
 		text += fmt.Sprintf(", %d behind", s.Behind)
+	}
+	if s.Batches > 0 {
+		text += fmt.Sprintf(", %d batches, %d connections", s.Batches, s.Connections)
 	}
 	switch {
 	case s.Rate > 0:

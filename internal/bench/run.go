@@ -60,6 +60,9 @@ func Run(ctx context.Context, o Options, scenarios []Scenario) (report *Report, 
 	}
 	for n := range o.Repeat {
 		for _, result := range r.report.Results {
+			if n > 0 && result.Once {
+				continue
+			}
 			r.progress("%d of %d: %s", n+1, o.Repeat, result.Name)
 			m, err := r.once(ctx, result.Scenario, n)
 			if err != nil {
@@ -100,6 +103,10 @@ func (r *runner) once(ctx context.Context, s Scenario, n int) (m map[Metric]floa
 	}
 	run := &run{runner: r, Scenario: s, n: n, dir: dir, m: map[Metric]float64{}, size: len(records) / templateRecords}
 	switch {
+	case s.Steps:
+		err = run.step()
+	case s.Batches > 0:
+		err = run.endure(ctx)
 	case s.Retained:
 		err = run.retained(ctx)
 	case s.Rate > 0 && s.Listeners == 0:

@@ -34,6 +34,14 @@ type Scenario struct {
 	// Behind, if above 0, is how many records the groups are behind when their members come; how
 	// fast they catch up is measured.
 	Behind int `json:"behind,omitempty"`
+	// Batches, if above 0, is how many are delivered to members while it is measured whether lcapd grows, and
+	// Connections how many others come and go meanwhile.
+	Batches     int `json:"batches,omitempty"`
+	Connections int `json:"connections,omitempty"`
+	// Steps measures only what a step of lcapd's loop costs with so many groups, MDTs and members.
+	Steps bool `json:"steps,omitempty"`
+	// Once: it is run the first time only, as it takes long.
+	Once bool `json:"once,omitempty"`
 	// Longer is by how much the time of measuring is multiplied: for what is rare; 0 for 1.
 	Longer int `json:"longer,omitempty"`
 }
@@ -90,6 +98,10 @@ func (s *Scenario) Check() error {
 		return no("listeners go with a rate: without one they only miss records")
 	case s.Behind < 0 || s.Behind > 0 && (s.Upstream == "memory" || s.Groups*s.Members == 0 || s.Listeners > 0):
 		return no("members of groups catch up, with the upstream llog or device, and %d records are no backlog otherwise", s.Behind)
+	case s.Batches < 0 || s.Connections < 0 || s.Batches == 0 && s.Connections > 0:
+		return no("%d connections come and go while %d batches are delivered", s.Connections, s.Batches)
+	case s.Batches > 0 && (s.Groups*s.Members == 0 || s.Listeners > 0 || s.Behind > 0 || s.Rate < 0 || s.Retained):
+		return no("batches are counted by members of groups, and with them only whether lcapd grows")
 	}
 	_, err := template(s.Size)
 	if err != nil {
