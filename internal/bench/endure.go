@@ -22,40 +22,61 @@ func (x *run) endure(ctx context.Context) (err error) {
 	if err := x.startReaders(ctx, st); err != nil {
 		return err
 	}
-	var early, late level
-	visited, want := 0, uint64(x.Batches)
-	for batches := uint64(0); batches < want; {
-		if batches, err = delivered(st); err != nil {
+	e := endurance{run: x, st: st}
+	for came := time.Now(); e.batches < uint64(x.Batches); {
+		before := e.batches
+		if err := e.look(ctx); err != nil {
 			return err
 		}
-		now, err := st.daemon.level(ctx)
-		if err != nil {
-			return err
+		if e.batches > before {
+			came = time.Now()
+		} else if time.Since(came) > comingPatience {
+			return x.nothingCame()
 		}
-		switch {
-		case batches >= want*3/4:
-			late.add(now)
-		case batches >= want/4 && batches < want/2:
-			early.add(now)
-		}
-		due := int(min(batches, want) * uint64(x.Connections) / want)
-		if err := visit(ctx, st.daemon.addr, visited, due); err != nil {
-			return err
-		}
-		visited = due
-		x.progress("%s: %d of %d batches", x.Name, batches, want)
+		x.progress("%s: %d of %d batches", x.Name, e.batches, x.Batches)
 		if err := pause(ctx, betweenLooks); err != nil {
 			return err
 		}
-		x.m[BatchesDelivered], x.m[ConnectionsMade] = float64(batches), float64(visited)
 	}
-	if early.memory == 0 {
-		return fmt.Errorf("%d batches passed between two looks: too few to tell whether lcapd grows", want)
+	if e.early.memory == 0 {
+		return fmt.Errorf("%d batches passed between two looks: too few to tell whether lcapd grows", x.Batches)
 	}
-	x.m[MemoryGrowth] = float64(late.memory) / float64(early.memory)
-	x.m[GoroutineGrowth] = late.goroutines - early.goroutines
-	x.m[DescriptorGrowth] = late.descriptors - early.descriptors
+	x.m[BatchesDelivered], x.m[ConnectionsMade] = float64(e.batches), float64(e.visited)
+	x.m[MemoryGrowth] = float64(e.late.memory) / float64(e.early.memory)
+	x.m[GoroutineGrowth] = e.late.goroutines - e.early.goroutines
+	x.m[DescriptorGrowth] = e.late.descriptors - e.early.descriptors
 	return nil
+}
+
+// endurance is how far such a run has come.
+type endurance struct {
+	*run
+	st          *stage
+	batches     uint64 // delivered
+	visited     int    // connections that came and went
+	early, late level
+}
+
+// look notes how far it is and what lcapd has, and makes the visits that are due.
+func (e *endurance) look(ctx context.Context) (err error) {
+	if e.batches, err = delivered(e.st); err != nil {
+		return err
+	}
+	now, err := e.st.daemon.level(ctx)
+	if err != nil {
+		return err
+	}
+	want := uint64(e.Batches)
+	switch {
+	case e.batches >= want*3/4:
+		e.late.add(now)
+	case e.batches >= want/4 && e.batches < want/2:
+		e.early.add(now)
+	}
+	due := int(min(e.batches, want) * uint64(e.Connections) / want)
+	err = visit(ctx, e.st.daemon.addr, e.visited, due)
+	e.visited = due
+	return err
 }
 
 // betweenLooks is how long a run goes between two looks at lcapd.

@@ -100,6 +100,8 @@ func (s *Scenario) Check() error {
 		return no("members of groups catch up, with the upstream llog or device, and %d records are no backlog otherwise", s.Behind)
 	case s.Batches < 0 || s.Connections < 0 || s.Batches == 0 && s.Connections > 0:
 		return no("%d connections come and go while %d batches are delivered", s.Connections, s.Batches)
+	case s.Batches > 0 && s.Upstream != "memory":
+		return no("batches are counted with the upstream memory only: the others have an end")
 	case s.Batches > 0 && (s.Groups*s.Members == 0 || s.Listeners > 0 || s.Behind > 0 || s.Rate < 0 || s.Retained):
 		return no("batches are counted by members of groups, and with them only whether lcapd grows")
 	}
