@@ -278,7 +278,7 @@ func (w *watched) grow(k *link) {
 	w.since = 0 // whoever knows of a gap must hear of all that is behind it
 	if w.gap == nil {
 		w.gap = &Gap{MDT: w.name, Epoch: k.epoch, From: k.from, To: k.from}
-		if k.epoch == w.epoch && w.after > k.from {
+		if k.epoch == w.epoch && w.after > k.from && !k.late {
 			w.gap.From, w.gap.Unknown = w.after, true // a part of it was seen before
 		}
 	}

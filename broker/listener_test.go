@@ -406,3 +406,18 @@ func TestGapsDoNotMixEpochs(t *testing.T) {
 		}
 	}
 }
+
+// Why: a listener that came back was told of records that were found late, and not kept for it, as of a range that
+// begins where it was and ends below that.
+func TestGapOfLateRecordsBelowWhatWasSeen(t *testing.T) {
+	h := newHistory(1)
+	h.listeners = 1
+	w := &watched{name: "m", epoch: 1, after: 100}
+	x := &Listener{wants: map[groups.MDT]*watched{0: w}, order: []groups.MDT{0}, at: h.newest}
+	h.show(&core.Batch{Epoch: 1, From: 4, To: 6, Count: 2, Records: make([]byte, 100)}, nil, true)
+	got, err := x.Next(t.Context())
+	must(t, err)
+	if want := (Gap{MDT: "m", Epoch: 1, From: 4, To: 6, Records: 2}); got.Gap == nil || *got.Gap != want {
+		t.Errorf("got %+v, want %+v", got.Gap, want)
+	}
+}
