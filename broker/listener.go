@@ -136,7 +136,7 @@ func (l *loop) listen(x *Listener) ([]Mark, error) {
 		}
 		x.wants[m.id] = w
 		x.order = append(x.order, m.id)
-		marks = append(marks, Mark{MDT: m.Name, Epoch: l.core.Epoch(m.id), Index: m.shown})
+		marks = append(marks, Mark{MDT: m.Name, Epoch: m.epoch, Index: m.shown})
 	}
 	x.at = l.history.newest
 	x.sight = l.views.enter(sight{plan: x.options.Plan, fields: fieldsOf(x.options.Fields)})

@@ -421,3 +421,34 @@ func TestGapOfLateRecordsBelowWhatWasSeen(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got.Gap, want)
 	}
 }
+
+// Why: a listener that came between the core's hearing of a reset and the loop's acting on it was told that the new
+// epoch stood where the old one had ended. When it came back, all of the new one below that was kept from it.
+func TestListenerThatComesWithAReset(t *testing.T) {
+	s := newSite(t)
+	s.logs[firstMDT].grow(100)
+	s.eventually("the reading", func() bool {
+		_, marks := s.listen(ListenOptions{})
+		return marks[0].Index == 100
+	})
+	x := &Listener{b: s.b, begun: time.Now(), wants: make(map[groups.MDT]*watched),
+		options: ListenOptions{Seen: []Mark{{MDT: firstMDT, Index: 60}}}}
+	var marks []Mark
+	must(t, s.b.call(s.ctx, func(l *loop) {
+		l.core.Step(core.Reset{MDT: 0, Epoch: 1}) // as takeIn does, before a call
+		var err error
+		marks, err = l.listen(x)
+		must(t, err)
+	}))
+	if want := (Mark{MDT: firstMDT, Index: 100}); marks[0] != want {
+		t.Errorf("it stands at %+v, want %+v", marks[0], want)
+	}
+	for _, want := range []Gap{{MDT: firstMDT, From: 60, To: 100, Unknown: true}, {MDT: firstMDT, Epoch: 1, Unknown: true}} {
+		got, err := x.Next(s.ctx)
+		must(t, err)
+		if got.Gap == nil || *got.Gap != want {
+			t.Fatalf("got %+v, %+v, want %+v", got, got.Gap, want)
+		}
+	}
+	s.listenTo(x, &account{t: t}, 100) // the MDT is the same
+}

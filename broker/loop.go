@@ -65,9 +65,12 @@ type mdtWork struct {
 	looks  chan errand
 	queue  []look // looks that wait for the one before
 	busy   bool
-	again  bool   // one of them is whether the MDT is still the one that was read
-	shown  uint64 // the last index that listeners were shown
-	atEnd  bool   // the source had nothing more behind it
+	again  bool // one of them is whether the MDT is still the one that was read
+
+	// Where listeners are: the core may be ahead, by what it has put out and nobody has carried out yet.
+	epoch core.Epoch
+	shown uint64 // the last index that listeners were shown
+	atEnd bool   // the source had nothing more behind it
 
 	asked  time.Time // when it was last asked whether it knows the user
 	asking bool      // it is being asked

@@ -26,16 +26,16 @@ func (l *loop) openReader(o core.OpenReader) {
 	// At most one grant is not yet used up when the next comes; one more leaves room.
 	r := &reading{stop: stop, grants: make(chan int64, 2), mdt: o.MDT}
 	l.readings[o.Reader] = r
-	source := l.mdts[o.MDT].Source
+	w := l.mdts[o.MDT]
 	opts := l.readOptions(o.MDT, o.Epoch)
 	opts.Start, opts.Until = o.From+1, o.Until
 	if o.Until == 0 {
-		l.mdts[o.MDT].shown = o.From // listeners are shown what follows, read before or not
+		w.epoch, w.shown = o.Epoch, o.From // listeners are shown what follows, read before or not
 	}
 	l.started.Go(func() {
 		opts, done := l.b.withModules(opts, l.everybody, o.From)
 		defer done()
-		l.b.read(ctx, o, source, opts, r.grants)
+		l.b.read(ctx, o, w.Source, opts, r.grants)
 	})
 }
 
