@@ -140,32 +140,12 @@ func (l *loop) listen(x *Listener) ([]Mark, error) {
 	}
 	x.at = l.history.newest
 	x.sight = l.views.enter(sight{plan: x.options.Plan, fields: fieldsOf(x.options.Fields)})
-	x.resume(marks)
+	l.resume(x)
 	l.lastListener++
 	x.id = l.lastListener
 	l.listeners[x.id] = x
 	l.history.listeners++
 	return marks, nil
-}
-
-// resume has a listener that was connected before go on where it was, and notes what
-// was read since.
-func (x *Listener) resume(marks []Mark) {
-	for _, seen := range x.options.Seen {
-		i := slices.IndexFunc(marks, func(m Mark) bool { return m.MDT == seen.MDT })
-		if i < 0 {
-			continue
-		}
-		now, w := marks[i], x.wants[x.order[i]]
-		w.since, w.epoch, w.after = 0, seen.Epoch, seen.Index
-		switch {
-		case seen.Epoch == now.Epoch && seen.Index >= now.Index:
-		case seen.Epoch == now.Epoch:
-			x.gaps = append(x.gaps, Gap{MDT: now.MDT, Epoch: now.Epoch, From: seen.Index, To: now.Index, Unknown: true})
-		default:
-			x.gaps = append(x.gaps, Gap{MDT: now.MDT, Epoch: now.Epoch, To: now.Index, Unknown: true})
-		}
-	}
 }
 
 // Close ends the listening. It may be called once.

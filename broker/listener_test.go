@@ -452,3 +452,52 @@ func TestListenerThatComesWithAReset(t *testing.T) {
 	}
 	s.listenTo(x, &account{t: t}, 100) // the MDT is the same
 }
+
+// Why: who was away while an MDT counted anew was told of what it missed of the last epoch alone.
+func TestListenerThatIsAwayOverResets(t *testing.T) {
+	s := newSite(t)
+	s.logs[firstMDT].grow(100)
+	for epoch := range core.Epoch(3) {
+		s.eventually("the reading", func() bool {
+			_, marks := s.listen(ListenOptions{})
+			return marks[0] == Mark{firstMDT, epoch, 100}
+		})
+		if epoch < 2 {
+			must(t, s.b.call(s.ctx, func(l *loop) { l.core.Step(core.Reset{MDT: 0, Epoch: epoch + 1}) })) // the MDT stays the same
+		}
+	}
+	for _, test := range []struct {
+		seen Mark
+		want []Gap
+	}{
+		{Mark{firstMDT, 0, 60}, []Gap{{firstMDT, 0, 60, 100, 0, true}, {firstMDT, 1, 0, 100, 0, true}, {firstMDT, 2, 0, 100, 0, true}}},
+		{Mark{firstMDT, 0, 100}, []Gap{{firstMDT, 1, 0, 100, 0, true}, {firstMDT, 2, 0, 100, 0, true}}},
+		{Mark{firstMDT, 1, 99}, []Gap{{firstMDT, 1, 99, 100, 0, true}, {firstMDT, 2, 0, 100, 0, true}}},
+		{Mark{firstMDT, 2, 99}, []Gap{{firstMDT, 2, 99, 100, 0, true}}},
+	} {
+		x, _ := s.listen(ListenOptions{Seen: []Mark{test.seen}})
+		for _, want := range test.want {
+			got, err := x.Next(s.ctx)
+			must(t, err)
+			if got.Gap == nil || *got.Gap != want {
+				t.Errorf("who saw %v is told of %+v, want %+v", test.seen, got.Gap, want)
+			}
+		}
+	}
+}
+
+// What an MDT remembers for those who come back is bounded, and what it forgets of late records it tells with others.
+func TestManyAsides(t *testing.T) {
+	w := &mdtWork{MDT: MDT{Name: "m"}, epoch: 3, shown: 1000}
+	w.remember(aside{epoch: 2, shown: 50})
+	for i := range uint64(mostAsides + 10) {
+		w.remember(aside{3, 1000, core.Range{From: 500 - i, To: 501 - i}})
+	}
+	gaps := w.missed(Mark{"m", 3, 1000})
+	if len(gaps) != mostAsides || gaps[0] != (Gap{"m", 3, 490, 501, 0, true}) || gaps[1].To != gaps[0].From {
+		t.Errorf("%d gaps, from %+v on", len(gaps), gaps[:2])
+	}
+	if gaps := w.missed(Mark{"m", 3, 1001}); gaps != nil {
+		t.Errorf("who was shown what came later is told of %v", gaps)
+	}
+}

@@ -68,9 +68,10 @@ type mdtWork struct {
 	again  bool // one of them is whether the MDT is still the one that was read
 
 	// Where listeners are: the core may be ahead, by what it has put out and nobody has carried out yet.
-	epoch core.Epoch
-	shown uint64 // the last index that listeners were shown
-	atEnd bool   // the source had nothing more behind it
+	epoch  core.Epoch
+	shown  uint64 // the last index that listeners were shown
+	atEnd  bool   // the source had nothing more behind it
+	asides []aside
 
 	asked  time.Time // when it was last asked whether it knows the user
 	asking bool      // it is being asked
@@ -251,6 +252,9 @@ func (l *loop) publish(o core.Publish) {
 	if o.Batch.Count == 0 {
 		return
 	}
+	if o.Late {
+		w.remember(aside{o.Batch.Epoch, w.shown, core.Range{From: o.Batch.From, To: o.Batch.To}})
+	}
 	if l.history.listeners > 0 {
 		l.lend(o.Batch)
 	}
@@ -261,6 +265,7 @@ func (l *loop) publish(o core.Publish) {
 func (l *loop) mdtRestarted(o core.Restarted) {
 	w := l.mdts[o.MDT]
 	w.atEnd = false
+	w.remember(aside{epoch: w.epoch, shown: w.shown})
 	l.history.miss(o.MDT, o.Epoch, core.Range{})
 	l.b.opts.Log.Error().Str("mdt", w.Name).Uint32("epoch", uint32(o.Epoch)).Msg("the MDT counts its indexes anew: a new epoch begins")
 	l.watch.recent[subject{wire.NewEpoch, w.Name}] = happening{time.Now(), fmt.Sprintf("the MDT counts its indexes anew: epoch %d has begun", o.Epoch),

@@ -337,3 +337,47 @@ func TestNoClearOfWhatWasIssuedAgain(t *testing.T) {
 	m.ack(d)
 	s.eventually("the clear", func() bool { return log.cleared() == 120 })
 }
+
+// Why: what is found late while a listener is away, or was on its way to it, lies below its place: it was neither shown
+// nor told of when it came back.
+func TestLateRecordWhileAListenerIsAway(t *testing.T) {
+	shown := make(chan struct{})
+	s := newSiteWith(t, func(o *Options) { o.MDTs[0].Source = hiding{o.MDTs[0].Source.(*testLog), 5, shown} })
+	s.logs[firstMDT].grow(20)
+	s.eventually("the reading", func() bool {
+		_, marks := s.listen(ListenOptions{})
+		return marks[0].Index == 20
+	})
+	here, _ := s.listen(ListenOptions{})
+	close(shown)
+	late, err := here.Next(s.ctx)
+	must(t, err)
+	if !late.Late || late.From != 4 || late.To != 5 {
+		t.Fatalf("got %+v, want the late record 5", late)
+	}
+	missed := Gap{MDT: firstMDT, From: 4, To: 5, Unknown: true}
+	for _, test := range []struct {
+		seen uint64
+		want []Gap
+	}{
+		{20, []Gap{missed}},
+		{10, []Gap{missed, {MDT: firstMDT, From: 10, To: 20, Unknown: true}}},
+	} {
+		x, _ := s.listen(ListenOptions{Seen: []Mark{{MDT: firstMDT, Index: test.seen}}})
+		for _, want := range test.want {
+			got, err := x.Next(s.ctx)
+			must(t, err)
+			if got.Gap == nil || *got.Gap != want {
+				t.Errorf("who saw %d is told of %+v, want %+v", test.seen, got.Gap, want)
+			}
+		}
+	}
+	s.logs[firstMDT].grow(30)
+	s.listenTo(here, &account{t: t, at: 20}, 30)
+	x, _ := s.listen(ListenOptions{Seen: []Mark{{MDT: firstMDT, Index: 25}}})
+	got, err := x.Next(s.ctx)
+	must(t, err)
+	if want := (Gap{MDT: firstMDT, From: 25, To: 30, Unknown: true}); got.Gap == nil || *got.Gap != want {
+		t.Errorf("who was shown what came after it is told of %+v, want %+v", got.Gap, want)
+	}
+}
