@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 
 	"github.com/lcapd/lcapd/wire"
 )
@@ -112,6 +113,9 @@ func (x *listening) knows(mdt string) bool {
 func (x *listening) received(_ *link, it item) bool {
 	switch {
 	case it.gap != nil:
+		if it.gap.Unknown && it.gap.From == 0 { // the epoch begins: what had its number before was lost with its broker
+			x.forget(it.gap.MDT)
+		}
 		x.see(it.gap.MDT, it.gap.Epoch, it.gap.To)
 	case it.batch.lease != 0:
 		return false
@@ -134,6 +138,11 @@ func (x *listening) see(mdt string, epoch uint32, index uint64) {
 		return
 	}
 	x.seen = append(x.seen, now)
+}
+
+// forget has the next place of an MDT count, wherever it is.
+func (x *listening) forget(mdt string) {
+	x.seen = slices.DeleteFunc(x.seen, func(p wire.Position) bool { return p.MDT == mdt })
 }
 
 func (x *listening) taken(*link, int) {}
