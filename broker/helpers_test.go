@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/state"
@@ -166,12 +167,17 @@ func (x *testLog) replace() {
 	x.create()
 }
 
-// rewrite replaces the log by one with these records.
+// rewrite replaces the log by one with these records, at once: nobody sees it without some of them.
 func (x *testLog) rewrite(records ...changelog.Fields) {
 	x.t.Helper()
-	must(x.t, os.RemoveAll(x.dir+".old"))
-	x.replace()
-	x.append(records...)
+	fresh, old := *x, x.dir+".old"
+	fresh.dir = x.dir + ".new"
+	fresh.create()
+	fresh.append(records...)
+	must(x.t, unix.Renameat2(unix.AT_FDCWD, fresh.dir, unix.AT_FDCWD, x.dir, unix.RENAME_EXCHANGE))
+	x.user = fresh.user
+	must(x.t, os.RemoveAll(old))
+	must(x.t, os.Rename(fresh.dir, old))
 }
 
 func (x *testLog) log() *llog.Log {
