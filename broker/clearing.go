@@ -26,11 +26,11 @@ func (l *loop) clear(o core.Clear) {
 // would tell too; but an MDT whose last user was deregistered records nothing any more, so there is
 // nothing more to clear.
 func (l *loop) askForUser(w *mdtWork, now time.Time) {
-	w.asked, w.asking = now, true
+	w.greeted, w.greeting = now, true
 	ask := func(ctx context.Context) func() {
 		known, err := w.Registered(ctx)
 		return func() {
-			switch w.asking = false; {
+			switch w.greeting = false; {
 			case err != nil: // what is in the way shows when it is cleared
 			case known:
 				w.gone = time.Time{}

@@ -100,10 +100,11 @@ type doubt struct {
 // away: 1,024 in the client (ABI 8.3), the rest in our own buffers.
 const fetchedBefore = 8192
 
-// hear notes that an MDT delivered a batch.
+// hear notes that an MDT delivered a batch. When it was read counts: a reading that waits for memory may have it
+// since before the MDT went away.
 func (l *loop) hear(w *mdtWork, b *core.Batch, now time.Time) {
-	quiet := now.Sub(w.heard) >= silence
-	w.heard = now
+	quiet := b.Came.Sub(w.asked) >= silence
+	w.asked = b.Asked
 	shown := b.Shown() // what modules drop tells as much of the MDT as what they keep
 	if !quiet && w.doubt == nil || shown == 0 {
 		return

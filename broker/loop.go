@@ -73,12 +73,12 @@ type mdtWork struct {
 	atEnd  bool   // the source had nothing more behind it
 	asides []aside
 
-	asked  time.Time // when it was last asked whether it knows the user
-	asking bool      // it is being asked
-	gone   time.Time // since when it does not; zero if it does, as far as known
+	greeted  time.Time // when it was last asked whether it knows the user
+	greeting bool      // it is being asked
+	gone     time.Time // since when it does not; zero if it does, as far as known
 
 	behind time.Time // since when the reading has not seen the end; zero if it has
-	heard  time.Time // when a batch came last
+	asked  time.Time // when the last batch that came was asked for
 	looked time.Time // when the MDT was last to be recognised
 	doubt  *doubt    // whether it is still the one that was read; nil for none
 }
@@ -121,7 +121,7 @@ func newLoop(b *Broker) (*loop, error) {
 		l.started.Go(func() { l.cut(c) })
 	}
 	for i, m := range b.opts.MDTs {
-		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan clearOrder, 1), looks: make(chan errand, 1), heard: l.begun, looked: l.begun}
+		w := &mdtWork{MDT: m, id: groups.MDT(i), clears: make(chan clearOrder, 1), looks: make(chan errand, 1), asked: l.begun, looked: l.begun}
 		l.mdts = append(l.mdts, w)
 		l.numbers[m.Name] = w.id
 		l.started.Go(func() { l.clearUpstream(w) })
@@ -161,7 +161,7 @@ func (l *loop) tick(now time.Time) {
 		if since := now.Sub(w.looked); since >= l.b.opts.RecogniseEvery || w.unsure() && since >= silence {
 			l.recognise(w, now)
 		}
-		if w.Registered != nil && !w.asking && now.Sub(w.asked) >= l.b.opts.StuckAfter {
+		if w.Registered != nil && !w.greeting && now.Sub(w.greeted) >= l.b.opts.StuckAfter {
 			l.askForUser(w, now)
 		}
 	}

@@ -99,6 +99,55 @@ func TestFetchedBeforeTheSilence(t *testing.T) {
 	s.eventually("the clear", func() bool { return log.cleared() == 130 })
 }
 
+// Why: what was read before an MDT died, and waited for memory until it was back, was heard right before what it showed
+// then: nobody noticed that it had been away, and that it had issued indexes again. Records that two groups had not seen were cleared.
+func TestHeardAfterTheSilence(t *testing.T) {
+	f := &fetched{parts: make(chan []byte)}
+	s := newSiteWith(t, func(o *Options) { f.Source, o.MDTs[0].Source = o.MDTs[0].Source, f })
+	log := s.logs[firstMDT]
+	log.grow(100)
+	s.group("g", groups.ByMDT)
+	m := s.join("g", "m", 64)
+	old, issued := made(1, 110), made(1, 130)
+	for i := range issued[105:] {
+		issued[105+i].Target.Oid = 7777
+	}
+	f.parts <- pack(t, old[:100])
+	m.take(100)
+	s.eventually("the clear", func() bool { return log.cleared() == 100 })
+	holding, hold := make(chan struct{}), make(chan struct{})
+	held := make(chan error, 1)
+	go func() {
+		held <- s.b.call(s.ctx, func(l *loop) {
+			close(holding)
+			<-hold
+			l.mdts[0].asked = time.Now() // that the loop was busy is no silence
+		})
+	}()
+	<-holding
+	f.parts <- pack(t, old[100:110])
+	<-time.After(silence + silence/10)
+	log.rewrite(issued...)
+	for i := 110; i < 130; i += 2 { // more batches than a clear remembers
+		f.parts <- pack(t, issued[i:i+2])
+	}
+	close(hold)
+	must(t, <-held)
+	var again []uint64
+	for len(again) == 0 || again[len(again)-1] < 130 {
+		d := m.next()
+		if cleared := log.cleared(); cleared > 105 && d.Epoch == 0 {
+			t.Fatalf("%d was cleared while nobody has seen all of it", cleared)
+		}
+		if d.Epoch == 1 {
+			again = append(again, indexesOf(d.Records)...)
+		}
+		m.ack(d)
+	}
+	wantRange(t, again, 1, 130)
+	s.eventually("the clear", func() bool { return log.cleared() == 130 })
+}
+
 // Why: an MDT that answers slowly was asked for the same again and again, and what each was to compare with
 // waited in memory: 500 MiB in a quarter of an hour.
 func TestManyAskForOneLook(t *testing.T) {

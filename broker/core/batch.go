@@ -1,6 +1,8 @@
 package core
 
 import (
+	"time"
+
 	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/groups"
 )
@@ -29,6 +31,10 @@ type Batch struct {
 	// Hidden are the records that the MDT showed and that modules dropped, or made others of, by
 	// index: the MDT is recognised by all that it shows. Only the live reading tells them.
 	Hidden []RecordID
+	// Asked is when the last read for the batch began, Came when it ended; both are zero where nobody tells. What it
+	// holds may be handed on much later. The MDT was away for so long at most between two batches: from when the first was asked for
+	// until the second came.
+	Asked, Came time.Time
 	// AtEnd tells that the MDT had nothing more when the batch was sealed.
 	AtEnd bool
 	// Slots are the home slots of the records and, for those in Pairs, the other one.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
 )
@@ -33,7 +34,11 @@ func Run(ctx context.Context, r Reader, o Options, emit Emit) (err error) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		asked := time.Now()
 		n, readErr := r.Read(s.Room())
+		if n > 0 {
+			s.Read(asked)
+		}
 		idle := readErr != nil || n == 0
 		if err := s.emit(ctx, n, idle, emit); err != nil {
 			return err

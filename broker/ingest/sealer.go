@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"slices"
+	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/changelog"
@@ -29,6 +30,8 @@ type Sealer struct {
 	keyed  bool // keys are gathered as records are taken: modules leave all of them
 	done   bool
 	err    error
+
+	asked, came time.Time // see [core.Batch]
 }
 
 // NewSealer returns a Sealer that has seen nothing yet.
@@ -53,6 +56,9 @@ func (s *Sealer) Room() []byte {
 	end := len(s.page)
 	return s.page[end:min(cap(s.page), end+s.o.ReadBytes)]
 }
+
+// Read notes when a read into Room began, and that it has ended.
+func (s *Sealer) Read(asked time.Time) { s.asked, s.came = asked, time.Now() }
 
 // Add takes the whole packed records in the first n bytes of Room, and returns the
 // batches that became full. It keeps the rest until there is more, or [Sealer.Seal].
@@ -173,6 +179,7 @@ func (s *Sealer) seal(records []byte, to uint64) *core.Batch {
 	b := &core.Batch{
 		MDT: s.o.MDT, Epoch: s.o.Epoch, From: s.to, To: to,
 		Count: s.count, Newest: s.newest, Holes: slices.Clip(slices.Clone(s.holes)),
+		Asked: s.asked, Came: s.came,
 	}
 	if s.o.Modules == nil {
 		b.Records = s.own(records)
