@@ -160,13 +160,6 @@ func (x *testLog) create() {
 	x.user = u.ID
 }
 
-// replace puts an empty log in the place of this one: a reset.
-func (x *testLog) replace() {
-	x.t.Helper()
-	must(x.t, os.Rename(x.dir, x.dir+".old"))
-	x.create()
-}
-
 // rewrite replaces the log by one with these records, at once: nobody sees it without some of them.
 func (x *testLog) rewrite(records ...changelog.Fields) {
 	x.t.Helper()
