@@ -57,12 +57,41 @@ func FromValue(v any) ([]Spec, error) {
 	specs := make([]Spec, 0, len(list))
 	for i, v := range list {
 		spec, err := specFrom(v)
+		if err == nil {
+			err = checkKeys(v)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("modules[%d]: %w", i, err)
 		}
 		specs = append(specs, spec)
 	}
 	return specs, nil
+}
+
+// maxKey is the most bytes of a key. However it is escaped, it stays below the 1,024 that YAML allows for one, so that a
+// chain that was read can be written and read again.
+const maxKey = 128
+
+// checkKeys refuses keys that are too long, at any depth.
+func checkKeys(v any) error {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			if len(key) > maxKey {
+				return fmt.Errorf("a key of %d bytes, %.60q..., at most %d are allowed", len(key), key, maxKey)
+			}
+			if err := checkKeys(value); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for _, value := range v {
+			if err := checkKeys(value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // specFrom reads one module.
