@@ -84,19 +84,25 @@ func TestFetchedBeforeTheSilence(t *testing.T) {
 	f.parts <- pack(t, old[100:105])
 	m.take(5)
 	f.parts <- append(pack(t, old[105:]), pack(t, issued[110:])...)
+	m.takeAnew(log, 105, 130)
+}
+
+// takeAnew takes a second epoch up to its last index. In the first one nothing above seen may be cleared.
+func (m *someone) takeAnew(log *testLog, seen, last uint64) {
+	m.t.Helper()
 	var again []uint64
-	for len(again) == 0 || again[len(again)-1] < 130 {
+	for len(again) == 0 || again[len(again)-1] < last {
 		d := m.next()
-		if cleared := log.cleared(); cleared > 105 && d.Epoch == 0 {
-			t.Fatalf("%d was cleared while nobody has seen all of it", cleared)
+		if cleared := log.cleared(); cleared > seen && d.Epoch == 0 {
+			m.t.Fatalf("%d was cleared while nobody has seen all of it", cleared)
 		}
 		if d.Epoch == 1 {
 			again = append(again, indexesOf(d.Records)...)
 		}
 		m.ack(d)
 	}
-	wantRange(t, again, 1, 130)
-	s.eventually("the clear", func() bool { return log.cleared() == 130 })
+	wantRange(m.t, again, 1, last)
+	m.eventually("the clear", func() bool { return log.cleared() == last })
 }
 
 // Why: what was read before an MDT died, and waited for memory until it was back, was heard right before what it showed
@@ -133,19 +139,7 @@ func TestHeardAfterTheSilence(t *testing.T) {
 	}
 	close(hold)
 	must(t, <-held)
-	var again []uint64
-	for len(again) == 0 || again[len(again)-1] < 130 {
-		d := m.next()
-		if cleared := log.cleared(); cleared > 105 && d.Epoch == 0 {
-			t.Fatalf("%d was cleared while nobody has seen all of it", cleared)
-		}
-		if d.Epoch == 1 {
-			again = append(again, indexesOf(d.Records)...)
-		}
-		m.ack(d)
-	}
-	wantRange(t, again, 1, 130)
-	s.eventually("the clear", func() bool { return log.cleared() == 130 })
+	m.takeAnew(log, 105, 130)
 }
 
 // Why: an MDT that answers slowly was asked for the same again and again, and what each was to compare with
