@@ -62,84 +62,87 @@ func pack(t *testing.T, records []changelog.Fields) (packed []byte) {
 	return packed
 }
 
-// An MDT dies when the client has fetched records 101 to 110, and issues 106 to 110 again. They
-// are read after the silence, behind some that it has kept, and the new 111 follows them
-// without a gap, in one batch.
-func TestFetchedBeforeTheSilence(t *testing.T) {
-	f := &fetched{parts: make(chan []byte)}
-	s := newSiteWith(t, func(o *Options) { f.Source, o.MDTs[0].Source = o.MDTs[0].Source, f })
-	log := s.logs[firstMDT]
-	log.grow(100)
-	s.group("g", groups.ByMDT)
-	m := s.join("g", "m", 64)
-	old, issued := made(1, 110), made(1, 130)
-	for i := range issued[105:] {
-		issued[105+i].Target.Oid = 7777
-	}
-	f.parts <- pack(t, old[:100])
-	m.take(100)
-	s.eventually("the clear", func() bool { return log.cleared() == 100 })
-	log.rewrite(issued...)
-	<-time.After(silence + silence/10)
-	f.parts <- pack(t, old[100:105])
-	m.take(5)
-	f.parts <- append(pack(t, old[105:]), pack(t, issued[110:])...)
-	m.takeAnew(log, 105, 130)
+// crash is an MDT that is going to die, and to issue the records from 106 on again.
+type crash struct {
+	*fetched
+	s           *site
+	log         *testLog
+	m           *someone
+	old, issued []changelog.Fields // before and after
 }
 
-// takeAnew takes a second epoch up to its last index. In the first one nothing above seen may be cleared.
-func (m *someone) takeAnew(log *testLog, seen, last uint64) {
-	m.t.Helper()
+// newCrash returns one of which 100 records were taken and cleared.
+func newCrash(t *testing.T) *crash {
+	c := &crash{fetched: &fetched{parts: make(chan []byte)}, old: made(1, 110), issued: made(1, 130)}
+	c.s = newSiteWith(t, func(o *Options) { c.Source, o.MDTs[0].Source = o.MDTs[0].Source, c.fetched })
+	c.log = c.s.logs[firstMDT]
+	c.log.grow(100)
+	c.s.group("g", groups.ByMDT)
+	c.m = c.s.join("g", "m", 64)
+	for i := range c.issued[105:] {
+		c.issued[105+i].Target.Oid = 7777
+	}
+	c.parts <- pack(t, c.old[:100])
+	c.m.take(100)
+	c.s.eventually("the clear", func() bool { return c.log.cleared() == 100 })
+	return c
+}
+
+// takeAnew takes the second epoch. In the first one nothing above 105 may be cleared.
+func (c *crash) takeAnew() {
+	t := c.s.t
+	t.Helper()
 	var again []uint64
-	for len(again) == 0 || again[len(again)-1] < last {
-		d := m.next()
-		if cleared := log.cleared(); cleared > seen && d.Epoch == 0 {
-			m.t.Fatalf("%d was cleared while nobody has seen all of it", cleared)
+	for len(again) == 0 || again[len(again)-1] < 130 {
+		d := c.m.next()
+		if cleared := c.log.cleared(); cleared > 105 && d.Epoch == 0 {
+			t.Fatalf("%d was cleared while nobody has seen all of it", cleared)
 		}
 		if d.Epoch == 1 {
 			again = append(again, indexesOf(d.Records)...)
 		}
-		m.ack(d)
+		c.m.ack(d)
 	}
-	wantRange(m.t, again, 1, last)
-	m.eventually("the clear", func() bool { return log.cleared() == last })
+	wantRange(t, again, 1, 130)
+	c.s.eventually("the clear", func() bool { return c.log.cleared() == 130 })
+}
+
+// An MDT dies when the client has fetched records 101 to 110, and issues 106 to 110 again. They
+// are read after the silence, behind some that it has kept, and the new 111 follows them
+// without a gap, in one batch.
+func TestFetchedBeforeTheSilence(t *testing.T) {
+	c := newCrash(t)
+	c.log.rewrite(c.issued...)
+	<-time.After(silence + silence/10)
+	c.parts <- pack(t, c.old[100:105])
+	c.m.take(5)
+	c.parts <- append(pack(t, c.old[105:]), pack(t, c.issued[110:])...)
+	c.takeAnew()
 }
 
 // Why: what was read before an MDT died, and waited for memory until it was back, was heard right before what it showed
 // then: nobody noticed that it had been away, and that it had issued indexes again. Records that two groups had not seen were cleared.
 func TestHeardAfterTheSilence(t *testing.T) {
-	f := &fetched{parts: make(chan []byte)}
-	s := newSiteWith(t, func(o *Options) { f.Source, o.MDTs[0].Source = o.MDTs[0].Source, f })
-	log := s.logs[firstMDT]
-	log.grow(100)
-	s.group("g", groups.ByMDT)
-	m := s.join("g", "m", 64)
-	old, issued := made(1, 110), made(1, 130)
-	for i := range issued[105:] {
-		issued[105+i].Target.Oid = 7777
-	}
-	f.parts <- pack(t, old[:100])
-	m.take(100)
-	s.eventually("the clear", func() bool { return log.cleared() == 100 })
+	c := newCrash(t)
 	holding, hold := make(chan struct{}), make(chan struct{})
 	held := make(chan error, 1)
 	go func() {
-		held <- s.b.call(s.ctx, func(l *loop) {
+		held <- c.s.b.call(c.s.ctx, func(l *loop) {
 			close(holding)
 			<-hold
 			l.mdts[0].asked = time.Now() // that the loop was busy is no silence
 		})
 	}()
 	<-holding
-	f.parts <- pack(t, old[100:110])
+	c.parts <- pack(t, c.old[100:110])
 	<-time.After(silence + silence/10)
-	log.rewrite(issued...)
+	c.log.rewrite(c.issued...)
 	for i := 110; i < 130; i += 2 { // more batches than a clear remembers
-		f.parts <- pack(t, issued[i:i+2])
+		c.parts <- pack(t, c.issued[i:i+2])
 	}
 	close(hold)
 	must(t, <-held)
-	m.takeAnew(log, 105, 130)
+	c.takeAnew()
 }
 
 // Why: an MDT that answers slowly was asked for the same again and again, and what each was to compare with

@@ -181,6 +181,36 @@ func TestRunOddReads(t *testing.T) {
 	}
 }
 
+// A batch says from when until when it was read, whatever holds it up behind that: an MDT may go away, and come back as
+// another one, within one read or between two.
+func TestRunSaysWhenItWasRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const long = time.Minute
+		slowly := func(index uint64) func([]byte) (int, error) {
+			return func(dst []byte) (int, error) {
+				time.Sleep(long)
+				return copy(dst, rec(index)), nil
+			}
+		}
+		nothing := func([]byte) (int, error) { return 0, nil }
+		r := &odd{reads: []func([]byte) (int, error){slowly(1), nothing, slowly(2), nothing, func([]byte) (int, error) { return 0, errBroken }}}
+		var batches []*core.Batch
+		begun := time.Now()
+		err := ingest.Run(context.Background(), r, ingest.Options{}, func(ctx context.Context, b *core.Batch) error {
+			time.Sleep(10 * long) // it waits for memory
+			return collect(&batches)(ctx, b)
+		})
+		if !errors.Is(err, errBroken) || len(batches) != 2 {
+			t.Fatalf("%d batches, %v", len(batches), err)
+		}
+		for i, asked := range []time.Time{begun, begun.Add(11 * long)} {
+			if b := batches[i]; !b.Asked.Equal(asked) || !b.Came.Equal(asked.Add(long)) {
+				t.Errorf("batch %d was read from %v to %v, want %v and a minute later", i, b.Asked, b.Came, asked)
+			}
+		}
+	})
+}
+
 func TestRunFrom(t *testing.T) {
 	for _, start := range []uint64{0, 1, 7} {
 		first := max(start, 1)
