@@ -39,7 +39,7 @@ func (x *run) endure(ctx context.Context) (err error) {
 		}
 	}
 	if e.early.memory == 0 {
-		return fmt.Errorf("%d batches passed between two looks: too few to tell whether lcapd grows", x.Batches)
+		return fmt.Errorf("%d batches passed between two looks: too few to tell whether lcapd grows; ask for more", x.Batches)
 	}
 	x.m[BatchesDelivered], x.m[ConnectionsMade] = float64(e.batches), float64(e.visited)
 	x.m[MemoryGrowth] = float64(e.late.memory) / float64(e.early.memory)

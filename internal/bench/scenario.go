@@ -98,8 +98,10 @@ func (s *Scenario) Check() error {
 		return no("listeners go with a rate: without one they only miss records")
 	case s.Behind < 0 || s.Behind > 0 && (s.Upstream == "memory" || s.Groups*s.Members == 0 || s.Listeners > 0):
 		return no("members of groups catch up, with the upstream llog or device, and %d records are no backlog otherwise", s.Behind)
-	case s.Batches < 0 || s.Connections < 0 || s.Batches == 0 && s.Connections > 0:
-		return no("%d connections come and go while %d batches are delivered", s.Connections, s.Batches)
+	case s.Batches < 0 || s.Connections < 0:
+		return no("%d batches and %d connections: neither may be below 0", s.Batches, s.Connections)
+	case s.Batches == 0 && s.Connections > 0:
+		return no("connections come and go while batches are delivered: say how many with --batches")
 	case s.Batches > 0 && s.Upstream != "memory":
 		return no("batches are counted with the upstream memory only: the others have an end")
 	case s.Batches > 0 && (s.Groups*s.Members == 0 || s.Listeners > 0 || s.Behind > 0 || s.Rate < 0 || s.Retained):
