@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"syscall"
 	"time"
 
@@ -61,28 +62,58 @@ func (l *loop) clearUpstream(w *mdtWork) {
 	}
 }
 
+// freshLook is how long it may take to look whether an MDT is still the one to be cleared: the
+// descriptor shows that another one was mounted, but not that the MDS crashed. Within so short
+// a time none fails over and issues anew what it lost, up to what every group had acknowledged.
+const freshLook = 10 * time.Second
+
+var (
+	errAnotherMDT     = errors.New("the MDT is not the one that was read")
+	errNothingToClear = errors.New("nothing to clear") // an MDT without records does not need it
+)
+
 // clearIfSame clears an MDT, unless it shows other records than it did. One that lost its
 // end in a crash issues the indexes of the end again (ABI 10.8), and may have done so since
 // it was looked at last: a clear would take records that nobody has seen. Where there is
 // no record there is nothing to clear, and no way to know whether it is the MDT that
 // was read; what it has done already it is told again, to show that we are there.
 func (l *loop) clearIfSame(w *mdtWork, o clearOrder, done core.Clear) (_ core.Event, sent bool) {
+	var void error // why the clear is not sent
+	err := w.Source.ClearIf(l.ctx, o.Index, func() error {
+		void = l.mayClear(w, o, done)
+		return void
+	})
 	answer := core.Cleared{MDT: o.MDT, Epoch: o.Epoch, Index: o.Index}
+	switch {
+	case errors.Is(void, errAnotherMDT):
+		return core.Reset{MDT: o.MDT, Epoch: o.known.Epoch + 1}, false
+	case errors.Is(void, errNothingToClear):
+		return answer, false
+	case void == nil:
+		answer.Refused = errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOENT)
+	}
+	answer.Err = err
+	return answer, void == nil
+}
+
+// mayClear says why an MDT is not to be cleared now, nil if it is.
+func (l *loop) mayClear(w *mdtWork, o clearOrder, done core.Clear) error {
+	began := time.Now()
 	found, err := ingest.Recognise(l.ctx, w.Source.Open, o.known.Recent, o.known.Cleared)
 	if err != nil {
-		answer.Err = err
-		return answer, false
+		return err
 	}
 	switch changed := change(w, o.known, found).(type) {
 	case core.Reset:
-		return changed, false // which makes the clear void
+		return errAnotherMDT
 	case core.Purged:
 		_ = l.b.send(l.ctx, changed) // the clear holds
 	}
 	if found.Empty && o.Clear != done {
-		return answer, false
+		return errNothingToClear
 	}
-	answer.Err = w.Source.Clear(l.ctx, o.Index)
-	answer.Refused = errors.Is(answer.Err, syscall.EINVAL) || errors.Is(answer.Err, syscall.ENOENT)
-	return answer, true
+	if took := time.Since(began); took > freshLook {
+		return fmt.Errorf("it took %v to look whether it is still the MDT that was read, and it may be another one by now: more than %v", took.Round(time.Second), freshLook)
+	}
+	return nil
 }

@@ -239,10 +239,13 @@ func (x *testLog) Open(_ context.Context, start uint64) (Reader, error) {
 	return log.NewReader(start, nil)
 }
 
-// Clear implements [Source].
-func (x *testLog) Clear(ctx context.Context, index uint64) error {
+// ClearIf implements [Source].
+func (x *testLog) ClearIf(ctx context.Context, index uint64, isSame func() error) error {
 	log, err := llog.Open(x.dir)
 	if err != nil {
+		return err
+	}
+	if err := isSame(); err != nil {
 		return err
 	}
 	return log.Clear(ctx, x.user, index)

@@ -23,7 +23,7 @@ func (e endless) Open(_ context.Context, start uint64) (Reader, error) {
 	return &endlessReader{e, max(start, 1)}, nil
 }
 
-func (endless) Clear(context.Context, uint64) error { return nil }
+func (endless) ClearIf(context.Context, uint64, func() error) error { return nil }
 
 type endlessReader struct {
 	endless

@@ -338,6 +338,61 @@ func TestNoClearOfWhatWasIssuedAgain(t *testing.T) {
 	s.eventually("the clear", func() bool { return log.cleared() == 120 })
 }
 
+// interrupted is a source that is held up at its first clear: before it takes hold of what is to
+// be cleared, or after that was looked at.
+type interrupted struct {
+	Source
+	when       string
+	held, goOn chan struct{}
+}
+
+func (x *interrupted) holdUp(when string) {
+	if x.when == when {
+		x.when = "never again"
+		close(x.held)
+		<-x.goOn
+	}
+}
+
+func (x *interrupted) ClearIf(ctx context.Context, index uint64, isSame func() error) error {
+	x.holdUp("before")
+	return x.Source.ClearIf(ctx, index, func() error {
+		err := isSame()
+		x.holdUp("after")
+		return err
+	})
+}
+
+// An MDT that is replaced between the look at it and its clear is not cleared, nor is one that is
+// replaced before.
+func TestNoClearOfAnMDTThatTookThePlace(t *testing.T) {
+	for _, when := range []string{"before", "after"} {
+		t.Run(when, func(t *testing.T) {
+			x := &interrupted{when: when, held: make(chan struct{}), goOn: make(chan struct{})}
+			s := newSiteWith(t, func(o *Options) { x.Source, o.MDTs[0].Source = unaware{o.MDTs[0].Source}, x })
+			log := s.logs[firstMDT]
+			log.grow(100)
+			s.group("g", groups.ByMDT)
+			m := s.join("g", "m", 64)
+			m.take(100)
+			<-x.held
+			anew := made(1, 120)
+			for i := range anew {
+				anew[i].Target.Oid = 7777
+			}
+			log.rewrite(anew...)
+			close(x.goOn)
+			d := m.next()
+			if at := log.cleared(); at != 0 || d.Epoch != 1 {
+				t.Errorf("epoch %d; %d was cleared of an MDT that is another one", d.Epoch, at)
+			}
+			wantRange(t, indexesOf(d.Records), 1, 120)
+			m.ack(d)
+			s.eventually("the clear", func() bool { return log.cleared() == 120 })
+		})
+	}
+}
+
 // Why: what is found late while a listener is away, or was on its way to it, lies below its place: it was neither shown
 // nor told of when it came back.
 func TestLateRecordWhileAListenerIsAway(t *testing.T) {

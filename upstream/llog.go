@@ -80,3 +80,12 @@ func (s *LLog) Open(ctx context.Context, start uint64) (Reader, error) {
 func (s *LLog) Clear(ctx context.Context, index uint64) error {
 	return s.log.Clear(ctx, s.user, index)
 }
+
+// ClearIf implements Source. A log that replaced this one has another identity, and is not
+// cleared: [llog.ErrReplaced].
+func (s *LLog) ClearIf(ctx context.Context, index uint64, isSame func() error) error {
+	if err := isSame(); err != nil {
+		return err
+	}
+	return s.Clear(ctx, index)
+}

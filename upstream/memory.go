@@ -187,6 +187,14 @@ func (m *Memory) Clear(ctx context.Context, index uint64) error {
 	})
 }
 
+// ClearIf implements Source. There is no other changelog that could take the place of this one.
+func (m *Memory) ClearIf(ctx context.Context, index uint64, isSame func() error) error {
+	if err := isSame(); err != nil {
+		return err
+	}
+	return m.Clear(ctx, index)
+}
+
 // mayClear says why an index may not be cleared.
 func mayClear(index, cleared, last uint64) error {
 	var why error

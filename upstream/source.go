@@ -12,6 +12,10 @@ type Source interface {
 	// [syscall.EINVAL] or [syscall.ENOENT] is a refusal, which stays one until something
 	// else changes; any other may be gone at the next try.
 	Clear(ctx context.Context, index uint64) error
+	// ClearIf clears unless isSame returns an error, which it returns then. It takes hold of
+	// what is to be cleared before it calls isSame: where another MDT, or another changelog,
+	// has come in its place afterwards, that one is not cleared.
+	ClearIf(ctx context.Context, index uint64, isSame func() error) error
 }
 
 // Reader reads one MDT's stream from an index on. It has one owner.

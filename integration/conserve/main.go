@@ -195,7 +195,10 @@ func (s *source) Open(_ context.Context, start uint64) (broker.Reader, error) {
 	return s.log.NewReader(start, nil)
 }
 
-func (s *source) Clear(ctx context.Context, index uint64) error {
+func (s *source) ClearIf(ctx context.Context, index uint64, isSame func() error) error {
+	if err := isSame(); err != nil {
+		return err
+	}
 	s.account.checkClear(s.mdt, index)
 	return s.log.Clear(ctx, s.user, index)
 }

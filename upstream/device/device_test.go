@@ -178,6 +178,29 @@ func TestErrors(t *testing.T) {
 	check(t, s.Clear(context.Background(), 10))
 }
 
+// An MDT that takes the place of another one after that was looked at is not cleared.
+func TestClearNoOther(t *testing.T) {
+	mdt, s := newSource(t, emulatedtest.Options{})
+	mdt.Append(sourcetest.Records(1, 100))
+	err := s.ClearIf(context.Background(), 60, func() error {
+		mdt.Unmount()
+		mdt.Swap(mdt.NewLog())
+		mdt.Register("", 0)
+		mdt.Append(sourcetest.Records(1, 80))
+		mdt.Mount()
+		return nil
+	})
+	if !errors.Is(err, syscall.ENODEV) {
+		t.Errorf("clearing what was mounted in between: %v", err)
+	}
+	got, err := some(t, open(t, s, 1))
+	check(t, err)
+	if list := indexes(t, got); list[0] != 1 {
+		t.Errorf("the other one begins with %d", list[0])
+	}
+	check(t, s.Clear(context.Background(), 60))
+}
+
 // A device that is not there is no answer of an MDT.
 func TestAbsent(t *testing.T) {
 	mdt, s := newSource(t, emulatedtest.Options{})

@@ -102,6 +102,12 @@ func (s *Source) Open(ctx context.Context, start uint64) (upstream.Reader, error
 // long as the MDT is away. A clear that is under way cannot be called back: if ctx ends,
 // it is not known whether it was done, or will be.
 func (s *Source) Clear(ctx context.Context, index uint64) error {
+	return s.ClearIf(ctx, index, func() error { return nil })
+}
+
+// ClearIf implements [upstream.Source] as Clear does. The device is opened before isSame looks:
+// what is open is of no use any more once the file system is unmounted (ENODEV, ABI 9.2).
+func (s *Source) ClearIf(ctx context.Context, index uint64, isSame func() error) error {
 	op := fmt.Sprintf("clear %d of", index)
 	if index == 0 {
 		return s.fail(op, llog.ErrZeroIndex, nil)
@@ -109,7 +115,7 @@ func (s *Source) Clear(ctx context.Context, index uint64) error {
 	if done, err := s.knownUser(index); done || err != nil {
 		return err
 	}
-	return s.command(ctx, op, index)
+	return s.command(ctx, op, index, isSame)
 }
 
 // ClearAll acknowledges everything that the MDT has recorded up to now, read or not.
@@ -117,19 +123,26 @@ func (s *Source) ClearAll(ctx context.Context) error {
 	if _, err := s.knownUser(math.MaxUint64); err != nil {
 		return err
 	}
-	return s.command(ctx, "clear all of", 0) // what 0 means to an MDT (ABI 9.2)
+	return s.command(ctx, "clear all of", 0, func() error { return nil }) // what 0 means to an MDT (ABI 9.2)
 }
 
-// command has the MDT clear, and waits for its answer.
-func (s *Source) command(ctx context.Context, op string, index uint64) error {
+// command has the MDT clear if it isSame, and waits for its answer.
+func (s *Source) command(ctx context.Context, op string, index uint64, isSame func() error) error {
 	if s.user == 0 {
 		return s.fail(op, errors.New("no changelog user is named"), nil)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(s.path, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return s.failOpen(op, err)
+	}
+	if err := isSame(); err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
 	answer := make(chan error, 1)
-	go func() { answer <- s.clear(op, index) }()
+	go func() { answer <- s.clear(fd, op, index) }()
 	select {
 	case err := <-answer:
 		return err
@@ -177,12 +190,8 @@ func (s *Source) Registered(context.Context) (bool, error) {
 	return true, err
 }
 
-// clear gives the MDT the command, and returns its answer (ABI 9.1).
-func (s *Source) clear(op string, index uint64) (err error) {
-	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(s.path, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
-	if err != nil {
-		return s.failOpen(op, err)
-	}
+// clear gives the MDT the command, and returns its answer (ABI 9.1). It closes fd.
+func (s *Source) clear(fd int, op string, index uint64) (err error) {
 	defer func() { err = errors.Join(err, unix.Close(fd)) }()
 	command := fmt.Appendf(nil, "clear:%s:%d", s.user, index)
 	n, err := ignoringEINTR(func() (int, error) { return unix.Write(fd, command) })

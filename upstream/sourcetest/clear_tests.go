@@ -35,6 +35,26 @@ func clearRefused(t *testing.T, h Harness) {
 	check(t, h.Source.Clear(within(t), 51))
 }
 
+// clearIf: a clear that somebody has a doubt about is not done, and says which.
+func clearIf(t *testing.T, h Harness) {
+	h.Append(t, Records(1, 100))
+	another := errors.New("another one")
+	if err := h.Source.ClearIf(within(t), 50, func() error { return another }); !errors.Is(err, another) {
+		t.Fatalf("cleared in spite of a doubt: %v", err)
+	}
+	expect(t, open(t, h.Source, 1), Records(1, 100))
+	looked := 0
+	check(t, h.Source.ClearIf(within(t), 50, func() error {
+		looked++
+		expect(t, open(t, h.Source, 1), Records(1, 100)) // who looks may read
+		return nil
+	}))
+	if looked != 1 {
+		t.Errorf("looked %d times", looked)
+	}
+	expect(t, open(t, h.Source, 1), Records(51, 100))
+}
+
 // refused clears an index and fails the test unless it is refused with one of the errnos.
 func refused(t *testing.T, h Harness, index uint64, errnos ...syscall.Errno) {
 	t.Helper()

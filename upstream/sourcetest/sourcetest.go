@@ -53,6 +53,7 @@ func Run(t *testing.T, fresh New) {
 		{"WaitsWithoutPolling", waitsWithoutPolling},
 		{"ClearAdvances", clearAdvances},
 		{"ClearRefused", clearRefused},
+		{"ClearIf", clearIf},
 		{"ClearUnknownUser", clearUnknownUser},
 		{"PurgeUnderReader", purgeUnderReader},
 		{"PurgeOfAll", purgeOfAll},

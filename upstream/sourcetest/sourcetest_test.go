@@ -31,9 +31,17 @@ var faults = map[string]string{
 	"clear too much":    "ClearAdvances",
 	"clear zero":        "ClearRefused",
 	"another errno":     "ClearRefused",
+	"clear another":     "ClearIf",
 	"leave a goroutine": "Cancel",
 	"close once":        "CloseTwice",
 	"one reader":        "ManyReaders",
+}
+
+func (f *faulty) ClearIf(ctx context.Context, index uint64, isSame func() error) error {
+	if f.fault == "clear another" {
+		isSame = func() error { return nil }
+	}
+	return f.Memory.ClearIf(ctx, index, isSame)
 }
 
 func (f *faulty) Clear(ctx context.Context, index uint64) error {
