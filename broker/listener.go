@@ -274,7 +274,7 @@ func (x *Listener) show(w *watched, k *link, b *published) (Shown, bool) {
 	}
 	if w.since != 0 {
 		s.Records, s.Count = cut(b.Batch, func(r changelog.Record) bool { return r.Time() >= w.since })
-		if s.Count > 0 {
+		if s.Count > 0 && !k.late { // what was found late says nothing of how far the reading is
 			w.since = 0
 		}
 	}

@@ -376,6 +376,29 @@ func TestNothingIsSilentBehindAGap(t *testing.T) {
 	wantRange(t, indexesOf(got.Records), 21, 30)
 }
 
+// Why: a listener that came while old records were read was shown those that are older than it, from a new one on
+// that was found late among them.
+func TestLateRecordsDoNotShowTheOld(t *testing.T) {
+	h := newHistory(1 << 20)
+	h.listeners = 1
+	fresh := made(11, 30)
+	x := &Listener{wants: map[groups.MDT]*watched{0: {name: "m", since: fresh[0].Time}}, order: []groups.MDT{0}, at: h.newest}
+	show := func(late bool, records []changelog.Fields) {
+		from := records[0].Index - 1
+		h.show(&core.Batch{From: from, To: from + uint64(len(records)), Count: len(records), Records: pack(t, records)}, nil, late)
+	}
+	show(true, fresh[:1])
+	show(false, made(1, 10))
+	show(false, fresh[1:])
+	for _, want := range []uint64{11, 12} {
+		got, err := x.Next(t.Context())
+		must(t, err)
+		if got.First != want {
+			t.Errorf("shown from %d on, want %d", got.First, want)
+		}
+	}
+}
+
 // Gaps are told as they are, if a listener stands still over a reset or late records.
 func TestGapsDoNotMixEpochs(t *testing.T) {
 	h := newHistory(1)
