@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -505,6 +506,30 @@ func TestListenerThatIsAwayOverResets(t *testing.T) {
 			if got.Gap == nil || *got.Gap != want {
 				t.Errorf("who saw %v is told of %+v, want %+v", test.seen, got.Gap, want)
 			}
+		}
+	}
+}
+
+// Why: a listener that came back was told of late records above its place first. When it was cut off behind that,
+// it had its place there, and was never told of what lies between.
+func TestLateRecordsAbovePlacesOfReturningListeners(t *testing.T) {
+	w := &mdtWork{MDT: MDT{Name: "m"}, epoch: 1, shown: 100}
+	w.remember(aside{1, 90, core.Range{From: 10, To: 20}})
+	w.remember(aside{1, 90, core.Range{From: 40, To: 60}})
+	w.remember(aside{1, 95, core.Range{From: 80, To: 81}})
+	for _, test := range []struct {
+		seen uint64
+		want []Gap
+	}{
+		{9, []Gap{{"m", 1, 9, 100, 0, true}}},
+		{10, []Gap{{"m", 1, 10, 100, 0, true}}},
+		{50, []Gap{{"m", 1, 10, 20, 0, true}, {"m", 1, 40, 50, 0, true}, {"m", 1, 50, 100, 0, true}}},
+		{80, []Gap{{"m", 1, 10, 20, 0, true}, {"m", 1, 40, 60, 0, true}, {"m", 1, 80, 100, 0, true}}},
+		{94, []Gap{{"m", 1, 80, 81, 0, true}, {"m", 1, 94, 100, 0, true}}},
+		{100, nil},
+	} {
+		if got := w.missed(Mark{"m", 1, test.seen}); !slices.Equal(got, test.want) {
+			t.Errorf("who saw %d is told of %v, want %v", test.seen, got, test.want)
 		}
 	}
 }

@@ -38,7 +38,8 @@ func (x aside) isEnd() bool { return x.late == core.Range{} }
 // missed returns what a listener that has seen so much may have missed. Who counted it does not know what of it
 // the listener was shown after all: it may have got the late records that came last behind its place.
 //
-// The order counts, if it is told a part: what lies below its place comes before its place moves.
+// The order counts, if it is told a part: what lies below its place comes before its place moves. Late
+// records above its place are told with the rest that lies there.
 func (w *mdtWork) missed(seen Mark) (gaps []Gap) {
 	tell := func(epoch core.Epoch, from, to uint64) {
 		gaps = append(gaps, Gap{MDT: w.Name, Epoch: epoch, From: from, To: to, Unknown: true})
@@ -46,8 +47,8 @@ func (w *mdtWork) missed(seen Mark) (gaps []Gap) {
 	for _, x := range w.asides {
 		switch {
 		case x.epoch == seen.Epoch && x.shown < seen.Index: // it has seen what came after that
-		case !x.isEnd() && x.epoch == seen.Epoch:
-			tell(x.epoch, x.late.From, x.late.To)
+		case !x.isEnd() && x.epoch == seen.Epoch && x.late.From < seen.Index:
+			tell(x.epoch, x.late.From, min(x.late.To, seen.Index))
 		case x.isEnd() && x.epoch == seen.Epoch && x.shown > seen.Index:
 			tell(x.epoch, seen.Index, x.shown)
 		case x.isEnd() && x.epoch > seen.Epoch && x.epoch < w.epoch:
