@@ -7,6 +7,7 @@ import (
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/broker/ingest"
+	"github.com/lcapd/lcapd/broker/state"
 )
 
 // A look reads something of an MDT again, beside its reading. The loop calls it when its turn
@@ -93,18 +94,24 @@ type doubt struct {
 	known []core.RecordID // before the silence, or the last one that was found since
 	heard []*core.Batch   // since, and not found yet
 	found int             // batches that were
-	count int             // records heard since the silence
+	count int             // records heard since the last silence
+	total int             // records heard since the first one
 }
 
 // fetchedBefore is more records than can have been on their way to us while an MDT was
 // away: 1,024 in the client (ABI 8.3), the rest in our own buffers.
 const fetchedBefore = 8192
 
+// mostHeard is how many records are remembered at most of an MDT that cannot be looked at: through how many silences
+// is not known, and each may have been the one.
+const mostHeard = 8 * fetchedBefore
+
 // hear notes that an MDT delivered a batch. When it was read counts: a reading that waits for memory may have it
 // since before the MDT went away.
 func (l *loop) hear(w *mdtWork, b *core.Batch, now time.Time) {
 	quiet := b.Came.Sub(w.asked) >= silence
 	w.asked = b.Asked
+	defer func() { w.last, w.lastEpoch = b.Newest, b.Epoch }()
 	shown := b.Shown() // what modules drop tells as much of the MDT as what they keep
 	if !quiet && w.doubt == nil || shown == 0 {
 		return
@@ -113,9 +120,14 @@ func (l *loop) hear(w *mdtWork, b *core.Batch, now time.Time) {
 	if w.doubt != nil && w.doubt.epoch != known.Epoch {
 		w.doubt = nil // it was another one
 	}
-	if quiet && !w.unsure() {
-		before := slices.DeleteFunc(known.Recent, func(id core.RecordID) bool { return id.Index > b.From })
-		w.doubt = &doubt{epoch: known.Epoch, known: before}
+	switch {
+	case b.Epoch != known.Epoch:
+		return // that one is known to be gone
+	case !quiet:
+	case !w.unsure():
+		w.doubt = &doubt{epoch: known.Epoch, known: w.knownUpTo(b.From, known)}
+	case w.doubt.total < mostHeard:
+		w.doubt.count = 0 // what was heard before is still to be found, and as much again
 	}
 	d := w.doubt
 	if d == nil || d.count >= fetchedBefore {
@@ -124,9 +136,54 @@ func (l *loop) hear(w *mdtWork, b *core.Batch, now time.Time) {
 	first := d.count == 0
 	d.heard = append(d.heard, b)
 	l.lend(b)
+	d.total += shown
 	if d.count += shown; first || d.count >= fetchedBefore {
 		l.recognise(w, now)
 	}
+}
+
+// knownUpTo returns what an MDT is known by up to an index, where a batch begins. The core may have taken in so many behind
+// it that it has forgotten these.
+func (w *mdtWork) knownUpTo(index uint64, known core.MDTState) []core.RecordID {
+	ids := slices.DeleteFunc(known.Recent, func(id core.RecordID) bool { return id.Index > index })
+	if n := len(ids); w.lastEpoch == known.Epoch && (n == 0 || ids[n-1].Index < w.last.Index) && w.last != (core.RecordID{}) {
+		ids = append(ids, w.last)
+	}
+	return ids
+}
+
+// remembered returns what is to be on disk of how an MDT is known, which the core knows by recent. While something is to
+// be found once more this is more than the records read last: lcapd may end before, and these may all have been issued
+// after the MDT was away.
+func (d *doubt) remembered(recent []core.RecordID) []core.RecordID {
+	ids := d.ids(recent)
+	last := ids[len(ids)-1].Index
+	newer := slices.DeleteFunc(slices.Clone(recent), func(id core.RecordID) bool { return id.Index <= last })
+	return append(thinned(ids, state.MaxRecent-len(newer)), newer...)
+}
+
+// ids lists what the MDT is known by while it is doubted: the oldest that the core knows it by, and all to be found.
+func (d *doubt) ids(recent []core.RecordID) []core.RecordID {
+	ids := slices.Clone(d.known)
+	for _, b := range d.heard {
+		ids = append(ids, ingest.RecordIDs(b)...)
+	}
+	if len(recent) > 0 && recent[0].Index < ids[0].Index {
+		ids = slices.Insert(ids, 0, recent[0])
+	}
+	return ids
+}
+
+// thinned returns so many of a list at most, the first and the last among them, the others evenly spread.
+func thinned(ids []core.RecordID, most int) []core.RecordID {
+	if len(ids) <= most {
+		return ids
+	}
+	list := make([]core.RecordID, most)
+	for i := range list {
+		list[i] = ids[i*(len(ids)-1)/(most-1)]
+	}
+	return list
 }
 
 // unsure tells whether something that an MDT showed is still to be found once more.
@@ -136,10 +193,7 @@ func (w *mdtWork) unsure() bool { return w.doubt != nil && len(w.doubt.heard) > 
 func (l *loop) known(w *mdtWork) core.MDTState {
 	known := l.core.Known(w.id)
 	if w.unsure() && w.doubt.epoch == known.Epoch {
-		known.Recent = slices.Clone(w.doubt.known)
-		for _, b := range w.doubt.heard {
-			known.Recent = append(known.Recent, ingest.RecordIDs(b)...)
-		}
+		known.Recent = w.doubt.ids(known.Recent)
 	}
 	return known
 }

@@ -39,7 +39,7 @@ type loop struct {
 	lastPeer     core.Peer
 	mdts         []*mdtWork
 	numbers      map[string]groups.MDT // of MDTs, by name
-	disk         chan core.Persist     // one at a time: the core sees to that
+	disk         chan writeOrder       // one at a time: the core sees to that
 	store        *store
 	cutters      [cutters]*cutter
 	history      *history
@@ -81,6 +81,9 @@ type mdtWork struct {
 	asked  time.Time // when the last batch that came was asked for
 	looked time.Time // when the MDT was last to be recognised
 	doubt  *doubt    // whether it is still the one that was read; nil for none
+
+	last      core.RecordID // the last record that was heard
+	lastEpoch core.Epoch    // its epoch
 }
 
 func newLoop(b *Broker) (*loop, error) {
@@ -100,7 +103,7 @@ func newLoop(b *Broker) (*loop, error) {
 		tallies:   make(map[chainKey][]modules.Stats),
 		peers:     make(map[core.Peer]*peer),
 		numbers:   make(map[string]groups.MDT),
-		disk:      make(chan core.Persist, 1),
+		disk:      make(chan writeOrder, 1),
 		store:     s,
 		history:   newHistory(b.opts.History),
 		views:     newViews(b.opts.Views, &b.viewCounts),
@@ -207,7 +210,7 @@ func (l *loop) do(out core.Output) {
 	case core.CloseChain:
 		l.closeChain(o.Chain)
 	case core.Persist:
-		l.disk <- o
+		l.persist(o)
 	case core.GroupStored:
 		l.groupStored(o.Group)
 	case core.Clear:
@@ -279,7 +282,7 @@ func (l *loop) writeToDisk() {
 		case <-l.ctx.Done():
 			return
 		case p := <-l.disk:
-			err := l.store.write(p.Update)
+			err := l.store.write(p.update())
 			if l.b.send(l.ctx, core.Persisted{Seq: p.Seq, Err: err}) != nil {
 				return
 			}
@@ -324,8 +327,12 @@ func (l *loop) settle() error {
 	for l.core.Save() {
 		for _, out := range l.core.Outputs() {
 			switch o := out.(type) {
+			case core.Publish:
+				if !o.Late {
+					l.hear(l.mdts[o.Batch.MDT], o.Batch, time.Now())
+				}
 			case core.Persist:
-				l.disk <- o
+				l.persist(o)
 			case core.Clear:
 				l.clear(o)
 			}

@@ -2,7 +2,10 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -90,12 +93,18 @@ func newCrash(t *testing.T) *crash {
 
 // takeAnew takes the second epoch. In the first one nothing above 105 may be cleared.
 func (c *crash) takeAnew() {
+	c.s.t.Helper()
+	c.takeAnewUpTo(105, 130)
+}
+
+// takeAnewUpTo takes the second epoch up to last. In the first one nothing above same may be cleared.
+func (c *crash) takeAnewUpTo(same, last uint64) {
 	t := c.s.t
 	t.Helper()
 	var again []uint64
-	for len(again) == 0 || again[len(again)-1] < 130 {
+	for len(again) == 0 || again[len(again)-1] < last {
 		d := c.m.next()
-		if cleared := c.log.cleared(); cleared > 105 && d.Epoch == 0 {
+		if cleared := c.log.cleared(); cleared > same && d.Epoch == 0 {
 			t.Fatalf("%d was cleared while nobody has seen all of it", cleared)
 		}
 		if d.Epoch == 1 {
@@ -103,8 +112,8 @@ func (c *crash) takeAnew() {
 		}
 		c.m.ack(d)
 	}
-	wantRange(t, again, 1, 130)
-	c.s.eventually("the clear", func() bool { return c.log.cleared() == 130 })
+	wantRange(t, again, 1, last)
+	c.s.eventually("the clear", func() bool { return c.log.cleared() == last })
 }
 
 // An MDT dies when the client has fetched records 101 to 110, and issues 106 to 110 again. They
@@ -215,4 +224,123 @@ func TestDoubtOfAnEarlierEpoch(t *testing.T) {
 	}
 	wantRange(t, again, 1, 30)
 	s.eventually("the clear", func() bool { return log.cleared() == 30 })
+}
+
+// blind is a source that nobody can look at while there is a file; a reading goes on.
+type blind struct {
+	Source
+	t    *testing.T
+	file string
+}
+
+func (c *crash) blind() *blind {
+	x := &blind{c.Source, c.s.t, filepath.Join(c.s.dir, "blind")}
+	c.Source = x
+	return x
+}
+
+func (x *blind) Open(ctx context.Context, start uint64) (Reader, error) {
+	if _, err := os.Stat(x.file); err == nil {
+		return nil, errors.New("not now")
+	}
+	return x.Source.Open(ctx, start)
+}
+
+func (x *blind) begin() { must(x.t, os.WriteFile(x.file, nil, 0o600)) }
+func (x *blind) end()   { must(x.t, os.Remove(x.file)) }
+
+// read is how far the broker has read and written down that it has.
+func (c *crash) read(index uint64) {
+	c.s.t.Helper()
+	c.s.eventually("the reading", func() bool { return c.s.status().MDTs[0].Read == index })
+}
+
+// Why: an MDT died that had been silent before, and could not be looked at since: what was to be found once more was
+// counted from the first silence, and the records after the second one were not among it.
+func TestSecondSilence(t *testing.T) {
+	const first = 100 + fetchedBefore
+	c := newCrash(t)
+	x := c.blind()
+	x.begin()
+	c.old, c.issued = made(1, first+10), made(1, first+30)
+	for i := range c.issued[first+5:] {
+		c.issued[first+5+i].Target.Oid = 7777
+	}
+	c.m.credit(200)
+	<-time.After(silence + silence/10)
+	for i := 100; i < first; i += 256 {
+		c.parts <- pack(t, c.old[i:i+256])
+	}
+	c.read(first)
+	c.log.rewrite(c.issued...)
+	<-time.After(silence + silence/10)
+	c.parts <- pack(t, c.old[first:])
+	for i := first + 10; i < len(c.issued); i += 2 { // more batches than a clear remembers
+		c.parts <- pack(t, c.issued[i:i+2])
+	}
+	c.read(first + 30)
+	x.end()
+	c.takeAnewUpTo(first+5, first+30)
+}
+
+// Why: what was read last before the silence was pushed out of the eight records that an MDT is known by, as nine
+// batches were taken in at once.
+func TestManyBatchesAtOnceAfterTheSilence(t *testing.T) {
+	c := newCrash(t)
+	c.parts <- pack(t, c.old[100:110])
+	c.read(110)
+	c.s.eventually("the look", func() bool { return c.sure() })
+	holding, hold := make(chan struct{}), make(chan struct{})
+	held := make(chan error, 1)
+	go func() {
+		held <- c.s.b.call(c.s.ctx, func(l *loop) {
+			close(holding)
+			select {
+			case <-hold:
+			case <-c.s.ctx.Done():
+			}
+			l.takeIn() // as it does before each call
+		})
+	}()
+	<-holding
+	c.log.rewrite(c.issued...)
+	<-time.After(silence + silence/10)
+	for i := 110; i < 130; i += 2 {
+		c.parts <- pack(t, c.issued[i:i+2])
+	}
+	c.s.eventually("the batches", func() bool { return len(c.s.b.events) >= 10 })
+	close(hold)
+	must(t, <-held)
+	c.takeAnew()
+}
+
+// Why: lcapd ended before it was found out that an MDT had issued indexes again, and after the next start knew the
+// MDT by what it had shown since. What it issued again nobody got, and it was cleared.
+func TestEndAfterTheSilence(t *testing.T) {
+	c := newCrash(t)
+	x := c.blind()
+	c.s.group("slow", groups.ByMDT)
+	c.parts <- pack(t, c.old[100:110])
+	c.m.take(10)
+	c.s.eventually("the mark", func() bool { return c.s.status().Groups[0].Tracks[0].Durable == 110 })
+	x.begin()
+	c.log.rewrite(c.issued...)
+	<-time.After(silence + silence/10)
+	for i := 110; i < 130; i += 2 { // more batches than a start remembers
+		c.parts <- pack(t, c.issued[i:i+2])
+	}
+	c.m.take(20)
+	c.s.eventually("the mark", func() bool { return c.s.status().Groups[0].Tracks[0].Durable == 130 })
+	c.s.end()
+	x.end()
+	c.s.start()
+	must(t, c.s.b.DeleteGroup(c.s.ctx, "slow", false))
+	c.m = c.s.join("g", "m", 64)
+	c.takeAnew()
+}
+
+// sure tells whether all that was heard since the last silence was found once more.
+func (c *crash) sure() (is bool) {
+	must(c.s.t, c.s.b.call(c.s.ctx, func(l *loop) { is = !l.mdts[0].unsure() }))
+	return is
 }

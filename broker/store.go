@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
@@ -113,6 +114,38 @@ func startOf(s state.Start) core.Start {
 }
 
 func trackName(group, mdt string) string { return group + "/" + mdt }
+
+// writeOrder is what is to be written, and which of its MDTs are doubted. What these are known by is listed beside the
+// loop, which does not look at records.
+type writeOrder struct {
+	core.Persist
+	doubts map[groups.MDT]doubt
+}
+
+// persist has the state written.
+func (l *loop) persist(o core.Persist) {
+	order := writeOrder{Persist: o, doubts: make(map[groups.MDT]doubt)}
+	for _, m := range o.Update.MDTs {
+		if w := l.mdts[m.MDT]; w.unsure() && w.doubt.epoch == m.Epoch {
+			d := *w.doubt
+			d.known, d.heard = slices.Clone(d.known), slices.Clone(d.heard)
+			order.doubts[m.MDT] = d
+		}
+	}
+	l.disk <- order
+}
+
+// update returns what is to be written.
+func (o writeOrder) update() core.Update {
+	u := o.Update
+	u.MDTs = slices.Clone(u.MDTs) // the core keeps its own
+	for i, m := range u.MDTs {
+		if d, doubted := o.doubts[m.MDT]; doubted {
+			u.MDTs[i].Recent = d.remembered(m.Recent)
+		}
+	}
+	return u
+}
 
 // write stores an update of the core.
 func (s *store) write(u core.Update) error {

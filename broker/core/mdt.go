@@ -90,7 +90,7 @@ func (c *Core) reopen(m *mdt) {
 	c.grant(f)
 }
 
-// mostRecent is how many records an MDT is recognised by.
+// mostRecent is how many records an MDT is recognised by; the state may have had more.
 const mostRecent = 8
 
 // noteRecent remembers the last record of a batch.
@@ -99,8 +99,8 @@ func (m *mdt) noteRecent(id RecordID) {
 		return
 	}
 	m.recent = slices.DeleteFunc(m.recent, func(x RecordID) bool { return x.Index >= id.Index }) // of an earlier run
-	if len(m.recent) == mostRecent {
-		m.recent = slices.Delete(m.recent, 0, 1)
+	if n := len(m.recent); n >= mostRecent {
+		m.recent = slices.Delete(m.recent, 0, n-mostRecent+1)
 	}
 	m.recent = append(m.recent, id)
 }
