@@ -229,6 +229,9 @@ func (l *loop) recognition(w *mdtWork) errand {
 			if ev := change(w, known, found); ev != nil {
 				l.core.Step(ev)
 			}
+			if found.First.Index > known.Cleared {
+				l.core.Step(core.Oldest{MDT: w.id, Epoch: known.Epoch, Record: found.First})
+			}
 			if d != nil && d == w.doubt {
 				w.foundAgain(known.Recent, batches)
 			}

@@ -135,6 +135,16 @@ func forgetOldest(list []Missed) []Missed {
 	return list
 }
 
+// noteGone remembers a loss for members that come: there may be none now, as when lcapd has just started.
+func (t *track) noteGone(x Missed) {
+	const most = 64
+	if n := len(t.gone); n > 0 && t.gone[n-1].Epoch == x.Epoch && (t.gone[n-1].To == x.From || n == most) {
+		t.gone[n-1].To = x.To
+		return
+	}
+	t.gone = append(t.gone[max(0, len(t.gone)+1-most):], x)
+}
+
 // acknowledged notes that a member has acknowledged something: the group is alive, and
 // knows what it missed, as each member was told before.
 func (c *Core) acknowledged(g *group) {
@@ -144,6 +154,7 @@ func (c *Core) acknowledged(g *group) {
 	}
 	g.owes = false
 	for _, t := range g.tracks {
+		t.gone = nil
 		if !t.owesTelling() {
 			continue
 		}
@@ -159,6 +170,9 @@ func (c *Core) acknowledged(g *group) {
 // acknowledged something since.
 func (c *Core) tellMissed(g *group, id Peer) {
 	for _, t := range g.tracks {
+		for _, x := range t.gone {
+			c.emit(Lost{Peer: id, Group: g.Config.Name, MDT: t.mdt.id, Epoch: x.Epoch, Range: x.Range})
+		}
 		for _, x := range t.missed {
 			if !x.Told {
 				g.acked = c.now // somebody is back: what waits may be worked on

@@ -102,6 +102,7 @@ type track struct {
 	sought  uint64    // to where
 	behind  time.Time // since when something waits to be acknowledged; zero if nothing does
 	missed  []Missed  // what was given up; immutable, but as a whole
+	gone    []Missed  // what Lustre dropped, while the group has acknowledged nothing since; not durable
 	gaveUp  time.Time // when that was last, or lcapd started
 	chain   *chain    // that its streams read; nil if they read what the MDT shows
 	highest uint64    // that any stream came to, before the last seek
@@ -130,7 +131,8 @@ type MDTState struct {
 	Epoch   Epoch
 	Cleared uint64 // what was cleared, or was going to be
 	Read    uint64 // everything up to it was read; holes in it are empty
-	// Recent are some of the last records read, by index, for the MDT to be recognised by.
+	// Recent are some records that were read, by index, for the MDT to be recognised by: the last ones, and before them
+	// some of those that are not cleared.
 	Recent []RecordID
 }
 
@@ -160,7 +162,9 @@ func New(cfg Config, st State, now time.Time) *Core {
 
 // addMDT starts to serve an MDT, with what is durable of it.
 func (c *Core) addMDT(s MDTState, marks []MarkState) *mdt {
-	m := &mdt{id: s.MDT, epoch: s.Epoch, lastRead: s.Read, recent: slices.Clone(s.Recent), clear: clearing{reserved: s.Cleared, onDisk: s.Cleared, sent: s.Cleared, at: c.now.Add(-c.cfg.RetryAfter)}}
+	m := &mdt{id: s.MDT, epoch: s.Epoch, lastRead: s.Read, clear: clearing{reserved: s.Cleared, onDisk: s.Cleared, sent: s.Cleared, at: c.now.Add(-c.cfg.RetryAfter)}}
+	n := max(0, len(s.Recent)-mostRecent)
+	m.ladder, m.recent = slices.Clone(s.Recent[:n]), slices.Clone(s.Recent[n:])
 	c.mdts[s.MDT] = m
 	c.order = append(c.order, m)
 	for _, name := range c.names {

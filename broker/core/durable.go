@@ -130,7 +130,8 @@ func (m *mdt) seen() uint64 { return min(m.lastRead, m.floor()) }
 
 // state is what of an MDT is to be durable now.
 func (m *mdt) state() MDTState {
-	return MDTState{MDT: m.id, Epoch: m.epoch, Cleared: m.clear.reserved, Read: m.seen(), Recent: slices.Clone(m.recent)}
+	m.forgetUpTo(m.clear.reserved)
+	return MDTState{MDT: m.id, Epoch: m.epoch, Cleared: m.clear.reserved, Read: m.seen(), Recent: slices.Concat(m.ladder, m.recent)}
 }
 
 // exists tells whether the track is still one of an existing group.

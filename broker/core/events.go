@@ -53,6 +53,12 @@ type (
 		To      uint64
 		Cleared uint64
 	}
+	// Oldest: the first record that the MDT shows. If it is not cleared it should stay there.
+	Oldest struct {
+		MDT    groups.MDT
+		Epoch  Epoch
+		Record RecordID
+	}
 	// Reset: the MDT counts its indexes anew. What it had is gone; Epoch is the new
 	// one, above that before.
 	Reset struct {

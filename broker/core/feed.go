@@ -68,7 +68,7 @@ func (c *Core) openFeed(m *mdt, from, until uint64) *feed {
 func (c *Core) openReader(f *feed, from uint64) {
 	o := OpenReader{Reader: f.id, MDT: f.mdt.id, Epoch: f.mdt.epoch, From: from, Until: f.until}
 	if f.until == 0 {
-		o.Known, o.Cleared = slices.Clone(f.mdt.recent), f.mdt.clear.onDisk
+		o.Known, o.Cleared = f.mdt.state().Recent, f.mdt.clear.onDisk // all: the state may have doubted some
 	}
 	c.emit(o)
 }

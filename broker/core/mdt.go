@@ -27,6 +27,7 @@ type mdt struct {
 	holes    []hole     // not yet known to be empty, by index: the live reading finds them so
 	late     []*Batch   // what was found in them, while some group has not acknowledged it
 	recent   []RecordID // of the last records read, by index
+	ladder   []RecordID // of some records before those, by index, which are not cleared
 	clear    clearing
 	reading  trouble // with the live reading
 }
@@ -90,7 +91,7 @@ func (c *Core) reopen(m *mdt) {
 	c.grant(f)
 }
 
-// mostRecent is how many records an MDT is recognised by; the state may have had more.
+// mostRecent is how many records an MDT is recognised by.
 const mostRecent = 8
 
 // noteRecent remembers the last record of a batch.
@@ -98,9 +99,11 @@ func (m *mdt) noteRecent(id RecordID) {
 	if id == (RecordID{}) {
 		return
 	}
-	m.recent = slices.DeleteFunc(m.recent, func(x RecordID) bool { return x.Index >= id.Index }) // of an earlier run
-	if n := len(m.recent); n >= mostRecent {
-		m.recent = slices.Delete(m.recent, 0, n-mostRecent+1)
+	isEarlier := func(x RecordID) bool { return x.Index >= id.Index } // of an earlier run
+	m.recent, m.ladder = slices.DeleteFunc(m.recent, isEarlier), slices.DeleteFunc(m.ladder, isEarlier)
+	if len(m.recent) == mostRecent {
+		m.step(m.recent[0])
+		m.recent = slices.Delete(m.recent, 0, 1)
 	}
 	m.recent = append(m.recent, id)
 }
@@ -181,10 +184,51 @@ func (ev Purged) apply(c *Core) {
 		return
 	}
 	m.holes = slices.DeleteFunc(m.holes, func(h hole) bool { return h.To <= ev.To }) // nothing will appear there
+	m.forgetUpTo(ev.To)
 	for _, t := range m.tracks {
 		c.tellLost(t, ev.To)
 		c.touch(t)
 	}
+}
+
+// apply remembers the oldest record. What was older is gone.
+func (ev Oldest) apply(c *Core) {
+	m := c.mdts[ev.MDT]
+	if m == nil || m.epoch != ev.Epoch || len(m.recent) == 0 || ev.Record.Index >= m.recent[0].Index || ev.Record.Index <= m.clear.reserved {
+		return
+	}
+	if len(m.ladder) == 0 || m.ladder[0] != ev.Record {
+		m.forgetUpTo(ev.Record.Index)
+		m.ladder = slices.Insert(m.ladder, 0, ev.Record)
+		c.touchMDT(m)
+	}
+}
+
+// mostSteps is how many records there are in a ladder. With those of [mostRecent] the state has room for them.
+const mostSteps = 32
+
+// step remembers a record that is none of the last ones any more: an MDT may drop its oldest records, which only groups
+// far behind miss, and keep the last ones. Of too many every second one will do.
+func (m *mdt) step(id RecordID) {
+	m.ladder = append(m.ladder, id)
+	if m.forgetUpTo(m.clear.reserved); len(m.ladder) <= mostSteps {
+		return
+	}
+	for i := range m.ladder[:len(m.ladder)/2] {
+		m.ladder[i] = m.ladder[2*i]
+	}
+	m.ladder = m.ladder[:len(m.ladder)/2]
+}
+
+// forgetUpTo takes records off the ladder that are gone, or may be.
+func (m *mdt) forgetUpTo(index uint64) {
+	m.ladder = slices.DeleteFunc(m.ladder, func(id RecordID) bool { return id.Index <= index })
+}
+
+// known lists what the MDT is to be recognised by, by index: the last records, and the first on the ladder.
+func (m *mdt) known() []RecordID {
+	m.forgetUpTo(m.clear.reserved)
+	return slices.Concat(m.ladder[:min(1, len(m.ladder))], m.recent)
 }
 
 // tellLost reports, once, that what a track has not acknowledged up to to is gone.
@@ -193,7 +237,8 @@ func (c *Core) tellLost(t *track, to uint64) {
 	if from >= to {
 		return
 	}
-	t.lost = to
+	t.lost, t.group.owes = to, true
+	t.noteGone(Missed{Epoch: t.mdt.epoch, Range: Range{from, to}, At: c.now})
 	c.emit(Lost{Group: t.group.Config.Name, MDT: t.mdt.id, Epoch: t.mdt.epoch, Range: Range{from, to}})
 }
 
@@ -209,7 +254,7 @@ func (ev Reset) apply(c *Core) {
 	}
 	c.closeFeeds(m)
 	c.dropLate(m)
-	m.epoch, m.lastRead, m.holes, m.recent = ev.Epoch, 0, nil, nil
+	m.epoch, m.lastRead, m.holes, m.recent, m.ladder = ev.Epoch, 0, nil, nil, nil
 	m.clear = clearing{at: c.now}
 	for _, t := range m.tracks {
 		c.endTrack(t)

@@ -62,8 +62,12 @@ func (c *Core) Holds(id Peer, lease groups.LeaseID) bool {
 	return p != nil && p.group.Holds(id, lease)
 }
 
-// Known returns what is durable of an MDT, or will be.
-func (c *Core) Known(id groups.MDT) MDTState { return c.mdts[id].state() }
+// Known returns what is durable of an MDT, or will be, with those of its records that it is to be recognised by.
+func (c *Core) Known(id groups.MDT) MDTState {
+	s := c.mdts[id].state()
+	s.Recent = c.mdts[id].known()
+	return s
+}
 
 // StartOf returns where a group that starts now would go on.
 func (c *Core) StartOf(id groups.MDT, s Start) uint64 { return c.mdts[id].start(s) }

@@ -41,6 +41,8 @@ type Finding struct {
 	PurgedTo uint64
 	// Empty: it shows no record at all.
 	Empty bool
+	// First is the first record that it shows; zero if there is none, or nobody looked.
+	First core.RecordID
 }
 
 // Recognise looks whether an MDT still shows the records that were read from it:
@@ -56,11 +58,40 @@ func Recognise(ctx context.Context, open Opener, known []core.RecordID, cleared 
 	if len(known) == 0 {
 		return Finding{}, nil
 	}
-	last := known[len(known)-1]
 	shown := make(map[uint64]core.RecordID, len(known))
-	wanted := known // as far as they may still come
-	err := look(ctx, open, known[0].Index, func(id core.RecordID) bool {
-		for len(wanted) > 0 && wanted[0].Index < id.Index {
+	for rest := known; len(rest) > 0; {
+		n := near(rest)
+		if err := lookFor(ctx, open, rest[:n], shown); err != nil {
+			return Finding{}, err
+		}
+		rest = rest[n:]
+	}
+	// Only now: what is still there is older than anything that was cleared meanwhile.
+	first, err := firstRecord(ctx, open)
+	if err != nil {
+		return Finding{}, err
+	}
+	f := compare(shown, first.Index, known, cleared)
+	f.First = first
+	return f, nil
+}
+
+// near returns how many of the first records known are to be looked for in one reading: what lies between them costs less
+// to read than another reading to open. The oldest record that a group still waits for may be very far from the others.
+func near(known []core.RecordID) int {
+	const apart = 1 << 13 // indexes
+	n := 1
+	for n < len(known) && known[n].Index-known[n-1].Index <= apart {
+		n++
+	}
+	return n
+}
+
+// lookFor adds those of the wanted records to shown that an MDT shows under their indexes, or others in their place.
+func lookFor(ctx context.Context, open Opener, wanted []core.RecordID, shown map[uint64]core.RecordID) error {
+	last := wanted[len(wanted)-1]
+	return look(ctx, open, wanted[0].Index, func(id core.RecordID) bool {
+		for len(wanted) > 0 && wanted[0].Index < id.Index { // they will not come any more
 			wanted = wanted[1:]
 		}
 		if len(wanted) > 0 && wanted[0].Index == id.Index {
@@ -68,15 +99,6 @@ func Recognise(ctx context.Context, open Opener, known []core.RecordID, cleared 
 		}
 		return id.Index < last.Index
 	})
-	if err != nil {
-		return Finding{}, err
-	}
-	// Only now: what is still there is older than anything that was cleared meanwhile.
-	first, err := firstRecord(ctx, open)
-	if err != nil {
-		return Finding{}, err
-	}
-	return compare(shown, first.Index, known, cleared), nil
 }
 
 // compare draws the conclusion from what an MDT shows from the first known record on,
