@@ -62,9 +62,10 @@ func (l *loop) clearUpstream(w *mdtWork) {
 	}
 }
 
-// freshLook is how long it may take to look whether an MDT is still the one to be cleared: the
+// freshLook is how old it may be that an MDT was seen to be the one to be cleared: the
 // descriptor shows that another one was mounted, but not that the MDS crashed. Within so short
 // a time none fails over and issues anew what it lost, up to what every group had acknowledged.
+// The look itself may take longer: it goes over all that a group far behind holds back.
 const freshLook = 10 * time.Second
 
 var (
@@ -98,7 +99,6 @@ func (l *loop) clearIfSame(w *mdtWork, o clearOrder, done core.Clear) (_ core.Ev
 
 // mayClear says why an MDT is not to be cleared now, nil if it is.
 func (l *loop) mayClear(w *mdtWork, o clearOrder, done core.Clear) error {
-	began := time.Now()
 	found, err := ingest.Recognise(l.ctx, w.Source.Open, o.known.Recent, o.known.Cleared)
 	if err != nil {
 		return err
@@ -112,8 +112,8 @@ func (l *loop) mayClear(w *mdtWork, o clearOrder, done core.Clear) error {
 	if found.Empty && o.Clear != done {
 		return errNothingToClear
 	}
-	if took := time.Since(began); took > freshLook {
-		return fmt.Errorf("it took %v to look whether it is still the MDT that was read, and it may be another one by now: more than %v", took.Round(time.Second), freshLook)
+	if age := time.Since(found.Looked); age > freshLook {
+		return fmt.Errorf("that it is still the MDT that was read was seen %v ago, and it may be another one by now: more than %v", age.Round(time.Second), freshLook)
 	}
 	return nil
 }

@@ -3,10 +3,14 @@ package broker
 import (
 	"context"
 	"io"
+	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/lcapd/lcapd/broker/core"
+	"github.com/lcapd/lcapd/broker/ingest"
 	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/groups"
 )
@@ -389,6 +393,43 @@ func TestNoClearOfAnMDTThatTookThePlace(t *testing.T) {
 			wantRange(t, indexesOf(d.Records), 1, 120)
 			m.ack(d)
 			s.eventually("the clear", func() bool { return log.cleared() == 120 })
+		})
+	}
+}
+
+// slowToOpen is a source that takes its time for each opening.
+type slowToOpen struct {
+	Source
+	pauses []time.Duration
+}
+
+func (x *slowToOpen) Open(ctx context.Context, start uint64) (Reader, error) {
+	if len(x.pauses) > 0 {
+		time.Sleep(x.pauses[0])
+		x.pauses = x.pauses[1:]
+	}
+	return x.Source.Open(ctx, start)
+}
+
+// A look may take long, but what it has found of the end must be fresh when the MDT is cleared.
+func TestNoClearAfterAnOldLook(t *testing.T) {
+	for _, test := range []struct {
+		forTheEnd, forTheFirst time.Duration
+		mayClear               bool
+	}{
+		{0, 0, true}, {time.Hour, freshLook / 2, true}, {0, freshLook + time.Second, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			log := &testLog{t: t, dir: filepath.Join(t.TempDir(), "log"), name: firstMDT}
+			log.create()
+			log.grow(10)
+			source := &slowToOpen{log, []time.Duration{test.forTheEnd, test.forTheFirst}}
+			known := core.MDTState{Recent: ingest.RecordIDs(&core.Batch{Records: pack(t, made(9, 10))})}
+			l := &loop{ctx: t.Context()}
+			err := l.mayClear(&mdtWork{MDT: MDT{Source: source}}, clearOrder{known: known}, core.Clear{})
+			if (err == nil) != test.mayClear {
+				t.Errorf("%v for the end and %v for the first record: %v", test.forTheEnd, test.forTheFirst, err)
+			}
 		})
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/changelog"
@@ -43,6 +45,8 @@ type Finding struct {
 	Empty bool
 	// First is the first record that it shows; zero if there is none, or nobody looked.
 	First core.RecordID
+	// Looked is when its last records had been looked for: what is found of its end is as old.
+	Looked time.Time
 }
 
 // Recognise looks whether an MDT still shows the records that were read from it:
@@ -59,32 +63,39 @@ func Recognise(ctx context.Context, open Opener, known []core.RecordID, cleared 
 		return Finding{}, nil
 	}
 	shown := make(map[uint64]core.RecordID, len(known))
-	for rest := known; len(rest) > 0; {
-		n := near(rest)
-		if err := lookFor(ctx, open, rest[:n], shown); err != nil {
+	places := worthALook(known)
+	for _, place := range places {
+		if err := lookFor(ctx, open, place, shown); err != nil {
 			return Finding{}, err
 		}
-		rest = rest[n:]
 	}
+	looked := time.Now()
 	// Only now: what is still there is older than anything that was cleared meanwhile.
 	first, err := firstRecord(ctx, open)
 	if err != nil {
 		return Finding{}, err
 	}
-	f := compare(shown, first.Index, known, cleared)
-	f.First = first
+	f := compare(shown, first.Index, slices.Concat(places...), cleared)
+	f.First, f.Looked = first, looked
 	return f, nil
 }
 
-// near returns how many of the first records known are to be looked for in one reading: what lies between them costs less
-// to read than another reading to open. The oldest record that a group still waits for may be very far from the others.
-func near(known []core.RecordID) int {
+// worthALook returns those of the known records that are to be looked for, by places: each is one reading, as what lies
+// between its records costs less to read than another reading to open. For each an MDS goes over all records that it has below
+// (ABI 8.3), which may be a backlog of millions. A purge takes the first record, and a crash the last ones: places between
+// these are left out.
+func worthALook(known []core.RecordID) (places [][]core.RecordID) {
 	const apart = 1 << 13 // indexes
-	n := 1
-	for n < len(known) && known[n].Index-known[n-1].Index <= apart {
-		n++
+	begin := 0
+	for i := range known {
+		if end := i + 1; end == len(known) || known[end].Index-known[i].Index > apart {
+			places, begin = append(places, known[begin:end]), end
+		}
 	}
-	return n
+	if n := len(places); n > 3 {
+		places = [][]core.RecordID{places[0], places[n-2], places[n-1]}
+	}
+	return places
 }
 
 // lookFor adds those of the wanted records to shown that an MDT shows under their indexes, or others in their place.
