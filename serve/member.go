@@ -60,7 +60,7 @@ func joinOptions(m *wire.Join) (broker.JoinOptions, error) {
 	if m.Group == "" || m.Name == "" {
 		return o, &wire.Error{Code: wire.Refused, Text: "a join takes a group and a name"}
 	}
-	err := errors.Join(checkName(m.Group), checkName(m.Name))
+	err := errors.Join(checkGroup(m.Group), checkName(m.Name))
 	if err != nil {
 		return o, err
 	}
@@ -75,6 +75,14 @@ func joinOptions(m *wire.Join) (broker.JoinOptions, error) {
 		*o.Start, err = startOf(m.Start)
 	}
 	return o, err
+}
+
+// checkGroup refuses what cannot be the name of one group.
+func checkGroup(name string) error {
+	if name == wire.Everybody {
+		return &wire.Error{Code: wire.Refused, Text: fmt.Sprintf("the name %q stands for all groups: choose another one", name)}
+	}
+	return checkName(name)
 }
 
 // checkName refuses a name that could play tricks on the terminal that shows it.

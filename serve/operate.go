@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/lcapd/lcapd/broker"
 	"github.com/lcapd/lcapd/broker/core"
 	"github.com/lcapd/lcapd/transport"
@@ -45,9 +47,56 @@ func (x *session) carryOut(m *wire.Request) (any, error) {
 	if err := x.change(m); err != nil {
 		return nil, err
 	}
-	x.o.Log.Info().Str("peer", x.conn.Remote()).Str("op", string(m.Op)).Str("group", m.Group).Str("mdt", m.MDT).
-		Uint64("index", m.Index).Bool("force", m.Force).Msg("an operator has changed something")
+	x.o.Log.Info().Str("peer", x.conn.Remote()).Str("op", string(m.Op)).EmbedObject(asked{m}).Msg("an operator has changed something")
 	return wire.Done{OK: true}, nil
+}
+
+// asked is what an operator's change asked for, in the log. Only what counts for its operation stands there: an index
+// of 0 beside a seek to the latest would tell something else.
+type asked struct{ *wire.Request }
+
+func (m asked) MarshalZerologObject(e *zerolog.Event) {
+	if m.Op != wire.OpRestart {
+		e.Str("group", m.Group)
+	}
+	if m.MDT != "" {
+		e.Str("mdt", m.MDT)
+	}
+	switch m.Op {
+	case wire.OpCreate:
+		m.logCreate(e)
+	case wire.OpSet:
+		e.Str("filter", m.Filter).Str("modules", m.Modules).Str("consumers", m.Consumers)
+	case wire.OpLimit:
+		m.logLimits(e)
+	case wire.OpDelete:
+		e.Bool("force", m.Force)
+	case wire.OpPause:
+		e.Bool("paused", m.Paused)
+	case wire.OpSkip:
+		e.Uint64("index", m.Index)
+	case wire.OpSeek:
+		if m.Start != "" {
+			e.Str("to", m.Start)
+		} else {
+			e.Uint64("index", m.Index)
+		}
+	}
+}
+
+func (m asked) logCreate(e *zerolog.Event) {
+	for _, field := range [][2]string{{"distribution", m.Distribution}, {"start", m.Start}, {"filter", m.Filter}, {"modules", m.Modules}, {"consumers", m.Consumers}} {
+		if field[1] != "" {
+			e.Str(field[0], field[1])
+		}
+	}
+	if m.MaxBacklog != 0 || m.MaxIdleMS != 0 {
+		m.logLimits(e)
+	}
+}
+
+func (m asked) logLimits(e *zerolog.Event) {
+	e.Uint64("max_backlog", m.MaxBacklog).Stringer("max_idle", time.Duration(m.MaxIdleMS)*time.Millisecond).Bool("expire", m.Expire)
 }
 
 // backup copies the state.
@@ -152,7 +201,7 @@ func specOf(m *wire.Request) (g broker.GroupSpec, err error) {
 		return g, &wire.Error{Code: wire.Refused, Text: "a group takes a name"}
 	}
 	g.Chain = chainOf(m)
-	if err := checkName(m.Group); err != nil {
+	if err := checkGroup(m.Group); err != nil {
 		return g, err
 	}
 	if g.Limits, err = limitsOf(m); err != nil {

@@ -1,7 +1,11 @@
 package serve
 
 import (
+	"encoding/json"
+	"maps"
 	"testing"
+
+	"github.com/rs/zerolog"
 
 	"github.com/lcapd/lcapd/transport"
 	"github.com/lcapd/lcapd/wire"
@@ -70,4 +74,61 @@ func TestOperations(t *testing.T) {
 	if g := ask[[]wire.GroupStatus](o, wire.Request{Op: wire.OpGroups}); len(g) != 0 {
 		t.Errorf("%+v", g)
 	}
+}
+
+// lines is a log whose lines are received.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+// What an operator has changed stands in the log, and nothing that he did not ask for.
+func TestChangesAreLogged(t *testing.T) {
+	log := make(lines, 100) // more than this test causes
+	s := newSite(t, func(s *settings) { s.serve.Log = zerolog.New(log) })
+	o := s.greet(transport.RoleOperate)
+	for _, c := range []struct {
+		asked wire.Request
+		want  map[string]any
+	}{
+		{wire.Request{Op: wire.OpCreate, Group: "g", Distribution: "fid", Start: "earliest", MDT: mdts[0], Force: true},
+			map[string]any{"group": "g", "distribution": "fid", "start": "earliest", "mdt": mdts[0]}},
+		{wire.Request{Op: wire.OpSeek, Group: "g", Start: "latest"}, map[string]any{"group": "g", "to": "latest"}},
+		{wire.Request{Op: wire.OpSeek, Group: "g", MDT: mdts[0]}, map[string]any{"group": "g", "mdt": mdts[0], "index": 0.}},
+		{wire.Request{Op: wire.OpLimit, Group: "g", MaxIdleMS: 60_000, Expire: true},
+			map[string]any{"group": "g", "max_backlog": 0., "max_idle": "1m0s", "expire": true}},
+		{wire.Request{Op: wire.OpSet, Group: "g", Filter: "uid >= 1000"},
+			map[string]any{"group": "g", "filter": "uid >= 1000", "modules": "", "consumers": ""}},
+		{wire.Request{Op: wire.OpPause, Group: "g", Paused: true}, map[string]any{"group": "g", "paused": true}},
+		{wire.Request{Op: wire.OpPause, Group: "g"}, map[string]any{"group": "g", "paused": false}},
+		{wire.Request{Op: wire.OpRestart, MDT: mdts[0]}, map[string]any{"mdt": mdts[0]}},
+		{wire.Request{Op: wire.OpDelete, Group: "g"}, map[string]any{"group": "g", "force": false}},
+	} {
+		ask[wire.Done](o, c.asked)
+		var got map[string]any
+		line := <-log
+		must(t, json.Unmarshal([]byte(line), &got))
+		if got["op"] != string(c.asked.Op) || got["peer"] == "" {
+			t.Errorf("%s does not say what was done, or who did it", line)
+		}
+		for _, always := range []string{"level", "message", "op", "peer"} {
+			delete(got, always)
+		}
+		if !maps.Equal(got, c.want) {
+			t.Errorf("%s, want %v", line, c.want)
+		}
+	}
+}
+
+// The name that stands for all groups is that of none.
+func TestNoGroupIsCalledEverybody(t *testing.T) {
+	s := newSite(t, nil)
+	o := s.greet(transport.RoleOperate)
+	o.say(&wire.Request{Req: 1, Op: wire.OpCreate, Group: wire.Everybody})
+	o.refused(wire.Refused)
+	m := s.greet(transport.RoleConsume)
+	m.say(&wire.Join{Req: 1, Group: wire.Everybody, Name: "n", Create: true})
+	m.refused(wire.Refused)
 }
