@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,6 +120,9 @@ func newGroupsSet() *cobra.Command {
 		Example: "  lcapcli groups set audit --filter 'uid >= 1000'\n  lcapcli groups set policies --consumers state --modules '[cancel, {coalesce: {age: 2s}}]'",
 		Args:    arguments(1, 1, "one NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f := cmd.Flags(); !f.Changed("filter") && !f.Changed("modules") && !f.Changed("consumers") {
+				return badUsage(cmd, "name what to change: --filter, --modules or --consumers")
+			}
 			if err := chain(new(client.GroupChain)); err != nil {
 				return err
 			}
@@ -206,13 +210,17 @@ const groupsSeekHelp = `Have a group go on elsewhere: behind an index of one MDT
 start, in one MDT or in all.
 
 Forward, what lies between is never delivered to the group; backward, what is
-still there is delivered again. What members have is taken from them.`
+still there is delivered again. What members have is taken from them.
+
+An index beyond what lcapd has read would let the group pass over records that do not
+exist yet: it is refused without --force.`
 
 func newGroupsSeek() *cobra.Command {
 	var mdt, to string
 	var index uint64
+	var force bool
 	cmd := &cobra.Command{
-		Use:     "seek NAME --index N --mdt MDT | --to latest|earliest [--mdt MDT]",
+		Use:     "seek NAME --index N --mdt MDT [--force] | --to latest|earliest [--mdt MDT]",
 		Short:   "Have a group go on elsewhere",
 		Long:    groupsSeekHelp,
 		Example: "  lcapcli groups seek audit --to latest\n  lcapcli groups seek audit --mdt lustre-MDT0000 --index 4711",
@@ -229,18 +237,40 @@ func newGroupsSeek() *cobra.Command {
 				return err
 			}
 			return ask(cmd, func(ctx context.Context, o *client.Operator) error {
-				if byIndex {
-					return o.Seek(ctx, args[0], mdt, index)
+				if !byIndex {
+					return o.SeekTo(ctx, args[0], mdt, to)
 				}
-				return o.SeekTo(ctx, args[0], mdt, to)
+				if !force {
+					if err := notBeyond(ctx, o, mdt, index); err != nil {
+						return err
+					}
+				}
+				return o.Seek(ctx, args[0], mdt, index)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&mdt, "mdt", "", "the MDT (default with --to: all)")
 	cmd.Flags().StringVar(&to, "to", "", "latest or earliest")
 	cmd.Flags().Uint64Var(&index, "index", 0, "everything up to this index counts as done")
+	cmd.Flags().BoolVar(&force, "force", false, "although the index lies beyond what was read: what comes up to it is never delivered")
 	complete(cmd, "to", starts...)
 	return cmd
+}
+
+// notBeyond refuses an index that is not read yet: a digit too many would have the group miss what is
+// going to happen. An MDT that nobody knows is left to the server to refuse.
+func notBeyond(ctx context.Context, o *client.Operator, mdt string, index uint64) error {
+	list, err := o.MDTs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if m.MDT == mdt && index > m.Read {
+			return fmt.Errorf("index %d lies beyond %d, the last one that was read of %s: the group would not be given what comes up to it; if that is meant, say --force",
+				index, m.Read, mdt)
+		}
+	}
+	return nil
 }
 
 // newGroupsPause returns the command pause, or resume.

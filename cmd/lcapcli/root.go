@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,26 @@ func (e *usageError) Error() string {
 }
 
 func (e *usageError) Unwrap() error { return e.err }
+
+// flagError says of a flag's value what is wanted, in place of which function of Go did not take it.
+func flagError(err error) error {
+	what, _, isTime := strings.Cut(err.Error(), ": time: ")
+	var number *strconv.NumError
+	switch {
+	case isTime:
+		return fmt.Errorf("%s: a time with its unit is wanted, such as 30s", what)
+	case !errors.As(err, &number):
+		return err
+	}
+	what, _, _ = strings.Cut(what, ": strconv.")
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return fmt.Errorf("%s: the number is too large", what)
+	case number.Func == "ParseUint":
+		return fmt.Errorf("%s: a whole number is wanted, 0 or more", what)
+	}
+	return fmt.Errorf("%s: a whole number is wanted", what)
+}
 
 // badUsage makes a usageError of cmd.
 func badUsage(cmd *cobra.Command, format string, args ...any) error {
@@ -68,7 +89,7 @@ func newRoot() *cobra.Command {
 		RunE:          needCommand,
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd.CommandPath(), err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd.CommandPath(), flagError(err)} })
 	root.AddGroup(
 		&cobra.Group{ID: "server", Title: "A running lcapd:"},
 		&cobra.Group{ID: "records", Title: "Records and changelogs:"},
@@ -111,6 +132,8 @@ func arguments(least, most int, names string) cobra.PositionalArgs {
 		switch {
 		case len(args) < least:
 			return badUsage(cmd, "%s needs %s", cmd.Name(), names)
+		case len(args) > most && most == 0:
+			return badUsage(cmd, "%s takes no argument; %q is too much", cmd.Name(), args[0])
 		case len(args) > most:
 			return badUsage(cmd, "%s takes only %s; %q is too much", cmd.Name(), names, args[most])
 		}
