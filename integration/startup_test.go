@@ -92,6 +92,11 @@ func TestUsage(t *testing.T) {
 	if s := h.lcapd("--version"); s.code != 0 || !strings.HasPrefix(s.stdout, "lcapd ") || s.stderr != "" || strings.Count(s.stdout, "\n") != 1 {
 		t.Errorf("%+v", s)
 	}
+	for _, state := range []string{"lcapd.yaml", "none/state"} {
+		h.set("state", h.dir+"/"+state)
+		wantRefusal(t, h.lcapd("init", "-c", h.file()), h.dir+"/"+state, "check the key 'state'")
+	}
+	h.set("state", h.dir+"/state")
 	h.init()
 	wantRefusal(t, h.lcapd("init", "-c", h.file()), "there is a state already", h.dir+"/state")
 	if s := h.lcapd("check", "-c", h.file()); s.code != 0 || s.stderr != "" || strings.Count(s.stdout, ": ok\n") != strings.Count(s.stdout, "\n") {

@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -59,6 +61,11 @@ func stateError(dir string, err error) error {
 	for _, known := range []error{state.ErrNotInitialised, state.ErrExists, state.ErrForeign, state.ErrDamaged, state.ErrVersion, state.ErrLocked} {
 		if errors.Is(err, known) {
 			return usageError{err}
+		}
+	}
+	for _, wrong := range []error{fs.ErrNotExist, fs.ErrPermission, syscall.ENOTDIR} {
+		if errors.Is(err, wrong) {
+			return usageError{fmt.Errorf("state %s: %w; check the key 'state' of the configuration, and who may write there", dir, err)}
 		}
 	}
 	return fmt.Errorf("state %s: %w", dir, err)

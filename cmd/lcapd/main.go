@@ -103,6 +103,10 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "lcapd -c FILE",
 		Short: "Hand Lustre changelogs on to consumer groups and listeners",
+		Long: `Hand Lustre changelogs on to consumer groups and listeners.
+
+Exit codes: 0 ended as it was told to, 1 failed, 2 wrong usage, configuration or state:
+starting it again does not help.`,
 		Example: `  lcapd demo                          see it work: no root, no Lustre, no file
   lcapd init -c /etc/lcapd.yaml       make the state, once
   lcapd -c /etc/lcapd.yaml            run
