@@ -18,7 +18,8 @@ The roles are listen (ephemeral listeners), consume (members of groups) and oper
 (lcapcli). Without allow, ipc allows all of them, to root and the daemon's own user;
 tcp allows listen and consume.`},
 	{key: "http", text: "127.0.0.1:9189", field: of(func(c *Config) *string { return &c.HTTP }, hostPort), doc: `
-Metrics, health and status over HTTP. Empty for none.`},
+Metrics, health and status over HTTP: /metrics, /healthz, /readyz and /status, which is
+what 'lcapcli -o json status' prints. Empty for none.`},
 	{key: "profile", text: "false", field: of(func(c *Config) *bool { return &c.Profile }, boolean), doc: `
 Whether the http address serves Go's profiles too, at /debug/pprof/. Who reaches it can
 then slow lcapd down, and sees some of its memory.`},
