@@ -155,7 +155,7 @@ func withRemedy(err error) error {
 	case errors.Is(err, client.ErrNameInUse):
 		remedy = "choose another one with --name; 'lcapcli members' lists them"
 	case errors.Is(err, context.DeadlineExceeded):
-		remedy = fmt.Sprintf("%s have passed; look at the server's log", answerTime)
+		remedy = fmt.Sprintf("%s have passed, and it may still be done: 'lcapcli status' and the server's log say what keeps it", answerTime)
 	default:
 		return err
 	}

@@ -139,7 +139,11 @@ func (o *testModule) run(cmd *cobra.Command, path string) (err error) {
 	x := &explainer{testModule: o, out: bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10), permutes: plan.Permutes(), fates: map[uint64]*fate{}}
 	defer joinClose(&err, x.out.Flush)
 	if err := x.all(plan, changelog.NewReader(in)); err != nil {
-		return fmt.Errorf("test-module %s: %w", path, err)
+		hint := ""
+		if errors.Is(err, changelog.ErrIndexOrder) {
+			hint = "; records that 'lcapcli encode' made have indexes if each line of its JSON has one, such as \"index\":1"
+		}
+		return fmt.Errorf("test-module %s: %w%s", path, err, hint)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -38,6 +39,9 @@ func startDaemon(ctx context.Context, program, dir, config string) (*daemon, err
 		return nil, err
 	}
 	if out, err := exec.CommandContext(ctx, program, "init", "-c", file).CombinedOutput(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: --lcapd names the lcapd program; 'make build' makes one", err)
+		}
 		return nil, fmt.Errorf("%s init: %w: %s", program, err, strings.TrimSpace(string(out)))
 	}
 	d := &daemon{cmd: exec.CommandContext(ctx, program, "-c", file), log: make(chan struct{}), said: new(strings.Builder)}
