@@ -89,6 +89,9 @@ func TestUsage(t *testing.T) {
 	wantRefusal(t, h.lcapd("-c"), "-c")
 	wantRefusal(t, h.lcapd("--nonsense"), "--nonsense", "--help")
 	wantRefusal(t, h.lcapd("nonsense"), "nonsense", "--help")
+	wantRefusal(t, h.lcapd("demo", "--listen", "here"), "--listen here", "tcp://HOST:PORT")
+	wantRefusal(t, h.lcapd("demo", "--rate", "99999999999"), "--rate 99999999999", "whole number")
+	wantRefusal(t, h.lcapd("demo", "--listen", "ipc://"+h.dir+"/none/sock"), h.dir+"/none/sock", "make the directory", "--listen")
 	if s := h.lcapd("--version"); s.code != 0 || !strings.HasPrefix(s.stdout, "lcapd ") || s.stderr != "" || strings.Count(s.stdout, "\n") != 1 {
 		t.Errorf("%+v", s)
 	}

@@ -99,7 +99,7 @@ func build(ctx context.Context, file string, cfg *config.Config, log zerolog.Log
 		Count: func(what string) { d.refusals.WithLabelValues(what).Inc() },
 	})
 	if d.server, err = transport.Listen(d.transportOptions(), endpoints(cfg)...); err != nil {
-		return d, usageError{listenError(err)}
+		return d, usageError{listenError(err, file)}
 	}
 	if d.http, err = listenHTTP(cfg); err != nil {
 		return d, usageError{err}
@@ -109,9 +109,12 @@ func build(ctx context.Context, file string, cfg *config.Config, log zerolog.Log
 
 var errNoUpstream = errors.New("no MDT is configured: add one under upstream; 'lcapd config' shows how")
 
-// listenError says what to do about an address that cannot be served.
-func listenError(err error) error {
+// listenError says what to do about an address that cannot be served: without a file a flag named it.
+func listenError(err error, file string) error {
 	remedy := "change listen in the configuration"
+	if file == "" {
+		remedy = "name another address with --listen"
+	}
 	switch {
 	case errors.Is(err, transport.ErrAddressInUse):
 		remedy = "is another lcapd running? otherwise " + remedy
@@ -121,6 +124,23 @@ func listenError(err error) error {
 		remedy = "let lcapd write there, or " + remedy
 	}
 	return fmt.Errorf("%w; %s", err, remedy)
+}
+
+// parseFlags reads a configuration that was made from flags. A mistake in it is one of a flag.
+func parseFlags(text []byte) (*config.Config, error) {
+	const name = "flags" // a file that does not exist
+	cfg, err := config.Parse(name, text)
+	var bad *config.Errors
+	if !errors.As(err, &bad) || bad.Problems[0].File != name {
+		return cfg, err
+	}
+	p := bad.Problems[0]
+	key := p.Key
+	if strings.HasPrefix(key, "upstream[") {
+		_, key, _ = strings.Cut(key, ".")
+	}
+	flag, _, _ := strings.Cut(key, "[")
+	return nil, usageError{fmt.Errorf("--%s %s: allowed: %s", flag, p.Value, p.Allowed)}
 }
 
 // listenHTTP opens the address of metrics, if there is one.

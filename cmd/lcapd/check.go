@@ -20,7 +20,14 @@ func newCheck(file *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check -c FILE",
 		Short: "Say all that is wrong with a configuration, and with what it names",
-		Args:  noArgs,
+		Long: `Say all that is wrong with a configuration, and with what it names: the state, the
+addresses, the MDTs. Nothing is changed or cleared. A line is 'ok' or what would keep
+lcapd from running; then the exit code is 2.
+
+While lcapd runs its state is in use, which is such a line too; the addresses are not
+tried then, and all other lines hold.`,
+		Example: "  lcapd check -c /etc/lcapd.yaml",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(*file)
 			if err != nil {
@@ -44,7 +51,7 @@ func newCheck(file *string) *cobra.Command {
 			}
 			if !inUse { // else it is that lcapd that has them
 				for _, e := range endpoints(cfg) {
-					say("listen", checkListen(e))
+					say("listen", checkListen(e, *file))
 				}
 				say("http", checkHTTP(cfg))
 			}
@@ -89,10 +96,10 @@ func checkState(cfg *config.Config) ([]state.Group, []error) {
 }
 
 // checkListen looks whether an address can be served.
-func checkListen(e transport.Endpoint) error {
+func checkListen(e transport.Endpoint, file string) error {
 	s, err := transport.Listen(transport.Options{}, e)
 	if err != nil {
-		return listenError(err)
+		return listenError(err, file)
 	}
 	s.Close()
 	return nil

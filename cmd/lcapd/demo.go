@@ -15,7 +15,6 @@ import (
 
 	"github.com/lcapd/lcapd/broker/state"
 	"github.com/lcapd/lcapd/client"
-	"github.com/lcapd/lcapd/config"
 )
 
 // demoOptions are what the demo is told.
@@ -66,7 +65,7 @@ func runDemo(ctx context.Context, o demoOptions, out, stderr io.Writer) (err err
 		return err
 	}
 	defer func() { err = firstOf(err, os.RemoveAll(dir)) }()
-	cfg, err := config.Parse("demo.yaml", demoConfig(dir, o))
+	cfg, err := parseFlags(demoConfig(dir, o))
 	if err != nil {
 		return err
 	}

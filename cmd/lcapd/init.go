@@ -19,7 +19,12 @@ func newInit(file *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "init -c FILE",
 		Short: "Make the state directory of a new installation",
-		Args:  noArgs,
+		Long: `Make the state directory that the configuration names, once in an installation's life.
+It remembers the MDTs and changelog users, and what each group has acknowledged: keep it.
+A state that is there is left as it is. lcapd does not make one by itself: a directory that
+is not mounted, say, would be taken for a new installation.`,
+		Example: "  lcapd init -c /etc/lcapd.yaml",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(*file)
 			if err != nil {

@@ -73,7 +73,7 @@ func runWatch(ctx context.Context, o watchOptions, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := config.Parse("watch.yaml", text)
+	cfg, err := parseFlags(text)
 	if err != nil {
 		return err
 	}
