@@ -75,7 +75,17 @@ func TestGolden(t *testing.T) {
 		check(t, err)
 		dir := t.TempDir()
 		check(t, os.WriteFile(filepath.Join(dir, fileName), file, 0o644))
+		seen, err := Look(dir)
+		check(t, err)
+		checkEqual(t, path+" looked at", seen, want)
+		left, err := os.ReadFile(filepath.Join(dir, fileName))
+		check(t, err)
+		if _, err := os.Stat(filepath.Join(dir, fileName+".v1")); !bytes.Equal(left, file) || err == nil {
+			t.Errorf("%s is another file after a look", path)
+		}
 		s := mustOpen(t, dir)
+		_, err = Look(dir)
+		checkIs(t, err, ErrLocked)
 		checkEqual(t, path, mustLoad(t, s), want)
 		check(t, s.Write(fullUpdateOf(want)))
 		checkBolt(t, s)

@@ -120,6 +120,24 @@ func create(dir string, c content) error {
 // was stays beside it.
 func Open(dir string) (*Store, error) { return open(dir, thisSchema()) }
 
+// Look returns what [Open] and [Store.Load] would, with the same errors, and leaves the file as it is: it
+// is neither upgraded nor repaired, so that an older lcapd can go on with it.
+func Look(dir string) (Snapshot, error) {
+	if err := lookAt(dir); err != nil {
+		return Snapshot{}, err
+	}
+	l, err := takeLock(dir)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	found, err := readFile(filepath.Join(dir, fileName), thisSchema())
+	if err != nil {
+		return Snapshot{}, errors.Join(fmt.Errorf("open the state: %w%s", err, remedy(err)), l.release())
+	}
+	all, err := decode(found.content)
+	return all, errors.Join(err, l.release())
+}
+
 func open(dir string, want schema) (*Store, error) {
 	if err := lookAt(dir); err != nil {
 		return nil, err

@@ -81,12 +81,8 @@ tried then, and all other lines hold.`,
 // checkState looks whether lcapd would start with the state, and which groups are in it. One nil
 // says that it would.
 func checkState(cfg *config.Config) ([]state.Group, []error) {
-	s, err := state.Open(cfg.State)
+	snapshot, err := state.Look(cfg.State)
 	if err != nil {
-		return nil, []error{err}
-	}
-	snapshot, err := s.Load()
-	if err = errors.Join(err, s.Close()); err != nil {
 		return nil, []error{err}
 	}
 	if differ := agree(cfg, snapshot); len(differ) > 0 {
