@@ -62,6 +62,7 @@ func TestStartIsRefused(t *testing.T) {
 		{"windows larger than half of the memory", func(h *daemonHome) {
 			h.set("groups", "[{name: few, distribution: mdt}, {name: g, distribution: mdt, consumers: state, modules: [{cancel: {bytes: 30MiB, records: 1000000}}, {coalesce: {bytes: 3MiB}}]}]")
 		}, []string{"DIR/lcapd.yaml: memory: ", "33MiB together", "64MiB", "groups[1] (g) 33MiB in each of 1 MDTs", "lower bytes or records", "raise memory to 66MiB"}},
+		{"the state of another file system", func(h *daemonHome) { h.set("upstream", "[{mdt: far-MDT0000, driver: workload, rate: 1}]") }, []string{"state of the file system home", "home-MDT0000", "none of its MDTs", "another one"}},
 		{"another user than before", func(h *daemonHome) { h.llog("home-MDT0000"); h.useLLog("cl2") }, []string{"home-MDT0000", "cl1", "cl2", "state", "change the configuration"}},
 	}
 	for _, c := range cases {

@@ -357,6 +357,14 @@ func endpoints(cfg *config.Config) []transport.Endpoint {
 // agree compares the configuration with what is stored, and returns all differences that
 // must not be.
 func agree(cfg *config.Config, snapshot state.Snapshot) (differ []error) {
+	if isOther(cfg, snapshot.Identity) {
+		names := make([]string, 0, len(snapshot.Identity.Upstream))
+		for _, is := range snapshot.Identity.Upstream {
+			names = append(names, is.MDT)
+		}
+		return []error{fmt.Errorf("it is the state of the file system %s, with %s, and the configuration has none of its MDTs: name the right state directory, or begin anew with another one",
+			snapshot.Identity.FileSystem, mdtsOf(names))}
+	}
 	for _, u := range cfg.Upstream {
 		for _, is := range snapshot.Identity.Upstream {
 			if is.MDT == u.MDT && is.User != userOf(u) {
@@ -378,6 +386,16 @@ func agree(cfg *config.Config, snapshot state.Snapshot) (differ []error) {
 		}
 	}
 	return differ
+}
+
+// isOther tells whether a state is that of another installation. MDTs may come and go, but not all at once.
+func isOther(cfg *config.Config, id state.Identity) bool {
+	if len(cfg.Upstream) == 0 || len(id.Upstream) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(cfg.Upstream, func(u config.Upstream) bool {
+		return slices.ContainsFunc(id.Upstream, func(is state.Upstream) bool { return is.MDT == u.MDT })
+	})
 }
 
 func mdtsOf(names []string) string {
