@@ -81,6 +81,25 @@ func TestStartIsRefused(t *testing.T) {
 	}
 }
 
+// TestAnMDTIsLeftOut takes an MDT out of the configuration: its changelog grows from then on, as lcapd is
+// registered there.
+func TestAnMDTIsLeftOut(t *testing.T) {
+	h := newHome(t, buildDaemon(t))
+	h.set("upstream", "[{mdt: home-MDT0000, driver: workload, rate: 1}, {mdt: home-MDT0001, driver: workload, rate: 1}]")
+	h.init()
+	if text := h.start().terminate(); strings.Contains(text, "upstream any more") {
+		t.Errorf("nothing is left out: %s", text)
+	}
+	h.set("upstream", "[{mdt: home-MDT0000, driver: workload, rate: 1}]")
+	said := "home-MDT0001 is not under upstream any more, and lcapd was changelog user cl1 there"
+	if s := h.lcapd("check", "-c", h.file()); s.code != 0 || !strings.Contains(s.stdout, "state: ok, "+said) {
+		t.Errorf("%+v", s)
+	}
+	if text := h.start().terminate(); !strings.Contains(text, said) || strings.Contains(text, "paused") {
+		t.Errorf("lcapd says %s", text)
+	}
+}
+
 // TestUsage calls lcapd in wrong ways, and in right ones.
 func TestUsage(t *testing.T) {
 	h := newHome(t, buildDaemon(t))

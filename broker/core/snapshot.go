@@ -164,6 +164,7 @@ func (m *mdt) snapshot() MDTSnapshot {
 
 func (g *group) snapshot(now time.Time) GroupSnapshot {
 	snap := GroupSnapshot{Snapshot: g.Snapshot(now), Start: g.start, Limits: g.limits, Filter: g.filter, Modules: g.modules, Consumers: g.consumers, MDTs: g.mdts, OnDisk: g.onDisk}
+	snap.Paused = g.paused // by an operator: an orderly end pauses all of them
 	for _, t := range g.tracks {
 		snap.Marks = append(snap.Marks, MarkSnapshot{
 			MDT: t.mdt.id, Mark: t.durable, Ceiling: t.ceiling, LostUpTo: t.lost,

@@ -86,6 +86,9 @@ func build(ctx context.Context, file string, cfg *config.Config, log zerolog.Log
 		}
 		return d, usageError{err}
 	}
+	for _, text := range leftBehind(cfg, snapshot.Identity) {
+		log.Warn().Msg(text)
+	}
 	if d.bell, err = llog.NewBell(); err != nil {
 		return d, err
 	}
@@ -396,6 +399,17 @@ func isOther(cfg *config.Config, id state.Identity) bool {
 	return !slices.ContainsFunc(cfg.Upstream, func(u config.Upstream) bool {
 		return slices.ContainsFunc(id.Upstream, func(is state.Upstream) bool { return is.MDT == u.MDT })
 	})
+}
+
+// leftBehind says of each MDT that the state knows, and the configuration does not, what becomes of it.
+func leftBehind(cfg *config.Config, id state.Identity) (said []string) {
+	for _, is := range id.Upstream {
+		if !slices.ContainsFunc(cfg.Upstream, func(u config.Upstream) bool { return u.MDT == is.MDT }) {
+			said = append(said, fmt.Sprintf("%s is not under upstream any more, and lcapd was changelog user %s there: nothing is cleared for that user, so the changelog grows; deregister %s on that MDT, or add the MDT again",
+				is.MDT, is.User, is.User))
+		}
+	}
+	return said
 }
 
 func mdtsOf(names []string) string {

@@ -49,13 +49,16 @@ tried then, and all other lines hold.`,
 				inUse = inUse || errors.Is(err, state.ErrLocked)
 				say("state", err)
 			}
+			if len(differ) == 0 {
+				say("state", nil, leftBehind(cfg, stored.Identity)...)
+			}
 			if !inUse { // else it is that lcapd that has them
 				for _, e := range endpoints(cfg) {
 					say("listen", checkListen(e, *file))
 				}
 				say("http", checkHTTP(cfg))
 			}
-			for _, err := range checkChains(cfg, stored) {
+			for _, err := range checkChains(cfg, stored.Groups) {
 				say(*file, err)
 			}
 			if len(cfg.Upstream) == 0 {
@@ -78,17 +81,13 @@ tried then, and all other lines hold.`,
 	}
 }
 
-// checkState looks whether lcapd would start with the state, and which groups are in it. One nil
-// says that it would.
-func checkState(cfg *config.Config) ([]state.Group, []error) {
+// checkState returns the state, and all that would keep lcapd from starting with it.
+func checkState(cfg *config.Config) (state.Snapshot, []error) {
 	snapshot, err := state.Look(cfg.State)
 	if err != nil {
-		return nil, []error{err}
+		return snapshot, []error{err}
 	}
-	if differ := agree(cfg, snapshot); len(differ) > 0 {
-		return snapshot.Groups, differ
-	}
-	return snapshot.Groups, []error{nil}
+	return snapshot, agree(cfg, snapshot)
 }
 
 // checkListen looks whether an address can be served.
