@@ -9,6 +9,7 @@ import (
 	"github.com/lcapd/lcapd/broker/scatter"
 	"github.com/lcapd/lcapd/changelog"
 	"github.com/lcapd/lcapd/groups"
+	"github.com/lcapd/lcapd/wire"
 )
 
 // Peer is where the broker puts what is for a member: a connection, or a queue in the
@@ -56,8 +57,8 @@ type Lost struct {
 
 // The most credit that a member can have at once. What is given beyond it is ignored.
 const (
-	MaxCredit      = 256
-	MaxCreditBytes = 16 << 20
+	MaxCredit      = wire.MaxCreditBatches
+	MaxCreditBytes = wire.MaxCreditBytes
 )
 
 // JoinOptions say what a member wants.

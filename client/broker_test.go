@@ -255,6 +255,25 @@ func TestRealNack(t *testing.T) {
 	check(t, m.Ack(b))
 }
 
+// Why: a server keeps no more credit than so much. Who asks for a larger window, and gives back what he took by parts
+// of that, would wait for a part that never comes together.
+func TestWindowBeyondWhatTheServerKeeps(t *testing.T) {
+	noLeaks(t)
+	s := serveSite(t, "a-MDT0000")
+	ctx := bounded(t)
+	m, err := client.Join(ctx, []string{s.addr}, "audit", client.CreateGroup(), client.Start("earliest"), client.Window(1<<20, 1<<40))
+	check(t, err)
+	defer m.Close()
+	for i := range uint64(600) { // each is a batch
+		check(t, s.append("a-MDT0000", 1))
+		b, err := m.Next(ctx)
+		if err != nil {
+			t.Fatalf("after %d batches: %v", i, err)
+		}
+		check(t, m.Ack(b))
+	}
+}
+
 // A listener that was away learns what it has missed.
 func TestRealListenerGap(t *testing.T) {
 	noLeaks(t)

@@ -109,7 +109,8 @@ func Filter(expression string) Option { return option(func(s *settings) { s.filt
 func Modules(chain string) ListenOption { return listenOption(func(s *settings) { s.modules = chain }) }
 
 // Window is how much is received ahead of the caller, from each broker. Larger ones bridge
-// longer delays, and leave less to other members. Default: 16 batches, 8 MiB.
+// longer delays, and leave less to other members. A member has 256 batches and 16 MiB at most, whatever
+// it asks for. Default: 16 batches, 8 MiB.
 func Window(batches, bytes int) Option {
 	return option(func(s *settings) { s.batches, s.bytes = batches, bytes })
 }

@@ -35,11 +35,13 @@ func (o *outgoing) nack(lease, from uint64, delay time.Duration) {
 	o.nacks = append(o.nacks, wire.Nack{Lease: lease, From: from, DelayMS: min(ms, 1<<31-1)})
 }
 
-// grant adds credit. It is sent when a quarter of the window has come together.
+// grant adds credit. It is sent when a quarter of the window has come together, or of what a server keeps:
+// it has no more to send by, however large the window is.
 func (o *outgoing) grant(batches, bytes int, s *settings) {
 	o.credit.Batches += uint64(batches)
 	o.credit.Bytes += uint64(bytes)
-	o.pressing = 4*o.credit.Batches >= uint64(s.batches) || 4*o.credit.Bytes >= uint64(s.bytes)
+	o.pressing = 4*o.credit.Batches >= uint64(min(s.batches, wire.MaxCreditBatches)) ||
+		4*o.credit.Bytes >= uint64(min(s.bytes, wire.MaxCreditBytes))
 }
 
 // next returns what to say next, nil for nothing. It is valid whatever happens to o.

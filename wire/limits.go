@@ -24,3 +24,9 @@ const (
 	// MaxModules is the longest list of modules, as text, in bytes.
 	MaxModules = 64 << 10
 )
+
+// The most [Credit] that a server keeps for a member. What is given beyond it is ignored.
+const (
+	MaxCreditBatches = 256
+	MaxCreditBytes   = 16 << 20
+)
