@@ -167,7 +167,8 @@ func (b *Batch) ackUpTo(index uint64) error {
 }
 
 func (b *Batch) nack(from uint64, delay time.Duration) error {
-	return b.call(call{nack: true, from: max(from, b.First), delay: delay})
+	from = min(max(from, b.First), b.Last) // beyond that it would give back nothing, and not be answered
+	return b.call(call{nack: true, from: from, delay: delay})
 }
 
 // call has the link do something with the batch's lease.

@@ -255,6 +255,27 @@ func TestRealNack(t *testing.T) {
 	check(t, m.Ack(b))
 }
 
+// Why: after a nack nothing is handed out until the server says that the lease is back. It says nothing of one that gives
+// back nothing.
+func TestNackBeyondTheBatch(t *testing.T) {
+	noLeaks(t)
+	s := serveSite(t, "a-MDT0000")
+	ctx := bounded(t)
+	m, err := client.Join(ctx, []string{s.addr}, "audit", client.CreateGroup(), client.Start("earliest"))
+	check(t, err)
+	defer m.Close()
+	check(t, s.append("a-MDT0000", 1))
+	b, err := m.Next(ctx)
+	check(t, err)
+	check(t, m.Nack(b, b.Last+1, 0))
+	b, err = m.Next(ctx)
+	check(t, err)
+	if b.First != 1 || b.Delivery != 2 {
+		t.Errorf("after the nack: %+v", b)
+	}
+	check(t, m.Ack(b))
+}
+
 // Why: a server keeps no more credit than so much. Who asks for a larger window, and gives back what he took by parts
 // of that, would wait for a part that never comes together.
 func TestWindowBeyondWhatTheServerKeeps(t *testing.T) {

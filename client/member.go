@@ -81,7 +81,7 @@ func (m *Member) AckUpTo(b *Batch, index uint64) error { return b.ackUpTo(index)
 
 // Nack gives a batch back and releases it: the record with the index from is the first that failed. From
 // there on all come again, to some member, not before the delay; so does what lies before it and
-// is not acknowledged. Errors are those of Ack.
+// is not acknowledged. An index outside the batch stands for the nearest in it. Errors are those of Ack.
 func (m *Member) Nack(b *Batch, from uint64, delay time.Duration) error {
 	defer b.Release()
 	return b.nack(from, delay)
