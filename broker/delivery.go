@@ -175,9 +175,14 @@ func (l *loop) cutDone(c *cutter, job []order, pieces []piece) {
 	c.busy = false // what waits for it is given to it soon: see carryOut
 }
 
-// handOver tells the core what a delivery came to, and passes it on.
+// handOver tells the core what a delivery came to, and passes it on. One that was taken back
+// meanwhile comes to nothing: its member does not get it, and so could not give the credit for it anew.
 func (l *loop) handOver(o order, p piece) {
-	if !o.Whole() {
+	held := l.core.Holds(o.Member, o.Lease)
+	if !held {
+		p.Part = scatter.Part{}
+	}
+	if !o.Whole() || !held {
 		l.core.Step(core.Measured{Delivery: o.Delivery, Bytes: p.Bytes(), Last: p.Last})
 	}
 	if o.view != nil {
@@ -198,7 +203,7 @@ var errNoRoom = errors.New("no room: more credit than is allowed")
 func (l *loop) pass(d core.Deliver, part scatter.Part) {
 	p := l.peers[d.Member]
 	switch {
-	case p == nil, part.Count == 0, !l.core.Holds(d.Member, d.Lease):
+	case p == nil, part.Count == 0:
 	case p.Deliver(l.newDelivery(d, part)):
 		p.delivered(part)
 		return // it tells when it is done with it

@@ -147,7 +147,8 @@ type (
 	}
 	// Measured tells what a delivery held when it was cut out of its batch: so many
 	// bytes, the last record at index Last; 0 and 0 if there was none, and the member
-	// does not get it. It comes once for each Deliver that is not Whole.
+	// does not get it. It comes once for each Deliver that is not Whole, and for one that is if its
+	// lease has ended before the member got it: see [Core.Holds].
 	Measured struct {
 		Delivery groups.Delivery
 		Bytes    int64

@@ -132,6 +132,7 @@ func (c *Core) deliver(t *track, d groups.Delivery, b *Batch) {
 	out := Deliver{Delivery: d, Epoch: b.Epoch, Batch: b, Repacked: p.repack, MaybeRedelivered: d.From < t.before}
 	if out.Whole() {
 		t.group.Measured(d, b.Bytes(), b.LastRecord(), c.now)
+		out.Bytes = b.Bytes()
 	}
 	c.emit(out)
 }
