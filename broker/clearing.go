@@ -17,10 +17,19 @@ type clearOrder struct {
 	known core.MDTState
 }
 
-// clear has an MDT cleared. Clears of an MDT come one at a time.
+// clear has an MDT cleared. Clears of an epoch come one at a time. One whose epoch has ended since it was decided
+// is void: what it names is another record now, and the core does not wait for it any more.
 func (l *loop) clear(o core.Clear) {
 	w := l.mdts[o.MDT]
-	w.clears <- clearOrder{o, l.known(w)}
+	known := l.known(w)
+	if known.Epoch != o.Epoch {
+		return
+	}
+	select {
+	case <-w.clears: // of an epoch that has ended: the one before it is still under way
+	default:
+	}
+	w.clears <- clearOrder{o, known} // there is room: the loop is the only one that sends
 }
 
 // askForUser has it looked whether the MDT still knows the changelog user that lcapd is. A clear

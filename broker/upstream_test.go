@@ -434,6 +434,44 @@ func TestNoClearAfterAnOldLook(t *testing.T) {
 	}
 }
 
+// Why: a clear that was decided before an epoch has ended may be carried out after that. What it names was not read in the
+// new one, and nothing is known yet by which an MDT could be told from another.
+func TestNoClearOfAnEpochThatHasEnded(t *testing.T) {
+	s := newSiteWith(t, func(o *Options) { o.Limits.ClearEvery, o.Limits.ClearAgain = time.Hour, time.Hour })
+	log := s.logs[firstMDT]
+	log.grow(100)
+	s.group("g", groups.ByMDT)
+	s.join("g", "m", 64).take(100)
+	must(t, s.b.call(s.ctx, func(l *loop) {
+		l.core.Step(core.Reset{MDT: 0, Epoch: 1})
+		l.do(core.Clear{MDT: 0, Epoch: 0, Index: 100})
+	}))
+	s.end() // and with it all that was under way
+	if at := log.cleared(); at != 0 {
+		t.Errorf("%d was cleared of an epoch in which nothing was acknowledged", at)
+	}
+}
+
+// Why: an MDT that does not answer a clear may be found to be another one again and again meanwhile.
+func TestClearThatHangsOverResets(t *testing.T) {
+	x := &interrupted{when: "before", held: make(chan struct{}), goOn: make(chan struct{})}
+	s := newSiteWith(t, func(o *Options) { x.Source, o.MDTs[0].Source = o.MDTs[0].Source, x })
+	s.logs[firstMDT].grow(100)
+	s.group("g", groups.ByMDT)
+	s.join("g", "m", 64).take(100)
+	<-x.held
+	s.b.calls <- func(l *loop) {
+		for epoch := core.Epoch(1); epoch < 4; epoch++ {
+			l.core.Step(core.Reset{MDT: 0, Epoch: epoch})
+			l.do(core.Clear{MDT: 0, Epoch: epoch, Index: 1})
+		}
+	}
+	if _, err := s.b.Status(s.ctx); err != nil {
+		t.Errorf("the loop stands still: %v", err)
+	}
+	close(x.goOn)
+}
+
 // Why: what is found late while a listener is away, or was on its way to it, lies below its place: it was neither shown
 // nor told of when it came back.
 func TestLateRecordWhileAListenerIsAway(t *testing.T) {
