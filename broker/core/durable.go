@@ -171,7 +171,9 @@ func (ev Persisted) apply(c *Core) {
 		if c.groups[g.Config.Name] != g {
 			continue // it was deleted meanwhile, and another one may have its name
 		}
-		c.emit(GroupStored{Group: g.Config.Name})
+		if !g.dirty { // else it has changed since, and is written again
+			c.emit(GroupStored{Group: g.Config.Name})
+		}
 		for _, j := range g.joins {
 			j.apply(c)
 		}

@@ -301,7 +301,7 @@ type (
 		Peer   Peer
 		Reason string
 	}
-	// GroupStored: a group that was created or changed is on disk.
+	// GroupStored: a group that was created or changed is on disk, as it is now.
 	GroupStored struct{ Group string }
 	// Publish shows a batch to the listeners: of the live reading, or records that
 	// were found late.

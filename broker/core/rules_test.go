@@ -276,3 +276,31 @@ func TestOrderlyEndTakesBackTheCeiling(t *testing.T) {
 		t.Errorf("deliveries of the next life: %+v", got)
 	}
 }
+
+// Why: who changes a group is told that this is on disk. A write that had begun before does not have it.
+func TestStoredIsWhatWasChangedLast(t *testing.T) {
+	d := newDesk(t, DefaultConfig, "g")
+	if err := d.core.Do(PauseGroup{Group: "g", Paused: true}); err != nil {
+		t.Fatal(err)
+	}
+	first := d.core.Outputs()[0].(Persist)
+	if err := d.core.Do(SetChain{Group: "g", Filter: "type == CREAT"}); err != nil {
+		t.Fatal(err)
+	}
+	d.forget()
+	d.core.Step(Persisted{Seq: first.Seq})
+	for _, o := range d.core.Outputs() {
+		switch o := o.(type) {
+		case GroupStored:
+			t.Error("the group counts as stored by a write that has another chain")
+		case Persist:
+			if o.Update.Groups[0].Filter == "" {
+				t.Error("the second write has no filter either")
+			}
+			d.step(Persisted{Seq: o.Seq})
+		}
+	}
+	if len(look[GroupStored](d)) != 1 {
+		t.Errorf("stored: %v", look[GroupStored](d))
+	}
+}
