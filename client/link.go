@@ -195,12 +195,13 @@ func (l *link) run() {
 	}
 }
 
-// ears returns what to listen to. A full queue hears nothing but the end.
+// ears returns what to listen to. A full queue hears nothing but the end, unless a nack is on its way: nothing
+// is taken from the queue then until its answer is heard, and the leases bound how much comes before that.
 func (l *link) ears() (<-chan message, <-chan struct{}) {
 	if l.attempt == nil {
 		return nil, nil
 	}
-	if !l.leaving && (l.events >= maxEvents || l.role.isFull(l)) {
+	if !l.leaving && len(l.nacked) == 0 && (l.events >= maxEvents || l.role.isFull(l)) {
 		return nil, l.attempt.over
 	}
 	return l.attempt.heard, l.attempt.over

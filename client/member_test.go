@@ -196,6 +196,42 @@ func TestLeaseLostReachesTheNextAck(t *testing.T) {
 	farewell(t, m, p)
 }
 
+// Why: a nack takes back all leases behind its own, and its answer comes last. It must be heard however many events
+// that makes: until then the caller is handed nothing, and so takes none of them.
+func TestNackWithManyLeases(t *testing.T) {
+	const leases = maxEvents + 100
+	s := startServer(t)
+	lost := 0
+	m, p, _ := joinAt(t, s, Window(2*leases, 1<<30), OnEvent(func(e Event) {
+		if _, ok := e.(LeaseLost); ok {
+			lost++
+		}
+	}))
+	var first *Batch
+	for i := range uint64(leases) {
+		p.batch("MDT0", i+1, i+1, i+1)
+		b := next(t, m)
+		if first == nil {
+			first = b
+		}
+	}
+	if err := m.Nack(first, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	hear[*wire.Nack](p)
+	for i := range uint64(leases) {
+		p.say(&wire.Error{Code: wire.LeaseLost, Lease: leases - i}, nil)
+	}
+	p.batch("MDT0", leases+1, 1, 1)
+	if b := next(t, m); b.First != 1 {
+		t.Errorf("after the nack: %+v", b)
+	}
+	if lost != leases-1 { // its own is no news
+		t.Errorf("%d leases were told to be lost of %d", lost, leases-1)
+	}
+	farewell(t, m, p)
+}
+
 func TestLostRecordsAreNeverSilent(t *testing.T) {
 	s := startServer(t)
 	m, p, _ := joinAt(t, s)
