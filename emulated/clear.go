@@ -46,8 +46,12 @@ func leadingNumber(b []byte, bits int) (n uint64, rest []byte, ok bool) {
 	return n, b[end:], err == nil
 }
 
-// write takes a clear command.
+// write takes a clear command. One by a descriptor of a mount that is gone reaches no MDT: what is served
+// now may be another one.
 func (m *mdt) write(r request, b *fuse.Write) error {
+	if r.conn.gone {
+		return r.conn.Reply(r.ID, syscall.ENODEV, nil)
+	}
 	m.counts.Clears++
 	user, index, legal := parseClear(b.Data)
 	c := &clearing{request: r, size: len(b.Data), user: user, index: index}
@@ -61,8 +65,6 @@ func (m *mdt) write(r request, b *fuse.Write) error {
 		return m.settle(c, syscall.EBADF)
 	case !legal:
 		return m.settle(c, syscall.EINVAL)
-	case r.conn.gone:
-		return m.settle(c, syscall.ENODEV)
 	}
 	m.waiting = append(m.waiting, c)
 	return nil // advance begins it

@@ -259,6 +259,11 @@ func TestUnmount(t *testing.T) {
 	_, err = unix.Write(writer.n, []byte("clear:cl1:1"))
 	wantErrno(t, "clear", err, unix.ENODEV)
 	mdt.Mount()
+	_, err = unix.Write(writer.n, []byte("clear:cl1:1"))
+	wantErrno(t, "clear by the old file", err, unix.ENODEV)
+	if got := mdt.Clears(); len(got) > 0 {
+		t.Errorf("the MDT has received %v", got)
+	}
 	wantIndexes(t, open(t, path, blocking).readAll(4096), 1, 2, 3)
 	_, err = reader.tryRead(4096)
 	wantErrno(t, "read of the old file", err, unix.ENODEV)

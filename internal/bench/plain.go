@@ -78,8 +78,16 @@ func (r *receiver) work(ctx context.Context, t *tally) error {
 	if err := r.conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = r.conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		_ = r.conn.SetReadDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-ended // else it may end the next measuring
+		}
+	}()
 	for {
 		n, err := r.conn.Read(r.buf[r.n:])
 		if n > 0 {
