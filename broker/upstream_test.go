@@ -314,6 +314,18 @@ func (r unawareReader) Wait(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// takeAnother takes all of an MDT that has come in the place of another one, and of which nothing may be cleared before.
+func (x *someone) takeAnother(log *testLog, last uint64) {
+	x.t.Helper()
+	d := x.next()
+	if at := log.cleared(); at != 0 || d.Epoch != 1 {
+		x.t.Errorf("epoch %d; %d was cleared of an MDT that is another one", d.Epoch, at)
+	}
+	wantRange(x.t, indexesOf(d.Records), 1, last)
+	x.ack(d)
+	x.eventually("the clear", func() bool { return log.cleared() == last })
+}
+
 // An MDT that nobody has looked at since it lost its end is looked at before it is cleared.
 func TestNoClearOfWhatWasIssuedAgain(t *testing.T) {
 	s := newSiteWith(t, func(o *Options) { o.MDTs[0].Source = unaware{o.MDTs[0].Source} })
@@ -333,13 +345,7 @@ func TestNoClearOfWhatWasIssuedAgain(t *testing.T) {
 	for _, d := range held {
 		m.ack(d)
 	}
-	d := m.next()
-	if at := log.cleared(); at != 0 || d.Epoch != 1 {
-		t.Errorf("epoch %d; %d was cleared of an MDT that is another one", d.Epoch, at)
-	}
-	wantRange(t, indexesOf(d.Records), 1, 120)
-	m.ack(d)
-	s.eventually("the clear", func() bool { return log.cleared() == 120 })
+	m.takeAnother(log, 120)
 }
 
 // interrupted is a source that is held up at its first clear: before it takes hold of what is to
@@ -386,13 +392,7 @@ func TestNoClearOfAnMDTThatTookThePlace(t *testing.T) {
 			}
 			log.rewrite(anew...)
 			close(x.goOn)
-			d := m.next()
-			if at := log.cleared(); at != 0 || d.Epoch != 1 {
-				t.Errorf("epoch %d; %d was cleared of an MDT that is another one", d.Epoch, at)
-			}
-			wantRange(t, indexesOf(d.Records), 1, 120)
-			m.ack(d)
-			s.eventually("the clear", func() bool { return log.cleared() == 120 })
+			m.takeAnother(log, 120)
 		})
 	}
 }
